@@ -1,0 +1,205 @@
+"""The schema, as the ordered list of migrations that builds it.
+
+Rules: append only; never edit, rename or reorder a migration that a release has shipped; each runs in one
+transaction together with the record that it ran. Instants are ISO 8601 text, UTC, milliseconds, `Z`, so that
+text order is time order.
+"""
+
+from sqlite_utils import Database, Migrations
+
+
+def m0001_access(db: Database) -> None:
+    """Keys, and the audit chain that nothing may change."""
+    db.executescript("""
+        CREATE TABLE instance (
+            name TEXT PRIMARY KEY,
+            value TEXT NOT NULL
+        ) STRICT;
+
+        CREATE TABLE key (
+            id TEXT PRIMARY KEY,
+            role TEXT NOT NULL CHECK (role IN ('agent', 'partner', 'reviewer', 'admin')),
+            subject TEXT NOT NULL,
+            enrolled TEXT NOT NULL CHECK (enrolled IN ('admin', 'self')),
+            site TEXT,
+            client_id TEXT,
+            address TEXT,
+            issued_at TEXT NOT NULL,
+            expires_at TEXT,
+            revoked_at TEXT
+        ) STRICT;
+        CREATE INDEX key_subject ON key (subject);
+        CREATE INDEX key_issued ON key (issued_at, id);
+
+        CREATE TABLE audit (
+            id INTEGER PRIMARY KEY,
+            at TEXT NOT NULL,
+            actor TEXT NOT NULL,
+            action TEXT NOT NULL,
+            target TEXT,
+            detail TEXT NOT NULL,
+            address TEXT,
+            previous TEXT NOT NULL,
+            hash TEXT NOT NULL
+        ) STRICT;
+        CREATE TRIGGER audit_is_append_only_update BEFORE UPDATE ON audit
+            BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+        CREATE TRIGGER audit_is_append_only_delete BEFORE DELETE ON audit
+            BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+    """)
+
+
+def m0002_rules(db: Database) -> None:
+    """Rule texts by their digest, and which of them each origin holds."""
+    db.executescript("""
+        CREATE TABLE rule_text (
+            digest TEXT PRIMARY KEY,
+            text TEXT NOT NULL,
+            detection_digest TEXT,
+            title TEXT NOT NULL,
+            category TEXT NOT NULL,
+            severity TEXT NOT NULL,
+            mitre_techniques TEXT NOT NULL,
+            tags TEXT NOT NULL,
+            warnings TEXT NOT NULL,
+            guard_text TEXT,
+            guard_refusal TEXT
+        ) STRICT;
+
+        CREATE TABLE rule (
+            origin TEXT NOT NULL,
+            rule_id TEXT NOT NULL,
+            digest TEXT NOT NULL REFERENCES rule_text (digest),
+            state TEXT NOT NULL CHECK (state IN ('active', 'canary', 'quarantined', 'withdrawn')),
+            pattern_hash TEXT,
+            reason TEXT,
+            first_seen TEXT NOT NULL,
+            changed_at TEXT NOT NULL,
+            PRIMARY KEY (origin, rule_id)
+        ) STRICT;
+        CREATE INDEX rule_by_id ON rule (rule_id);
+        CREATE INDEX rule_by_digest ON rule (digest);
+        CREATE UNIQUE INDEX rule_by_pattern ON rule (pattern_hash) WHERE pattern_hash IS NOT NULL;
+
+        CREATE TABLE upstream (
+            name TEXT PRIMARY KEY,
+            checked_at TEXT,
+            changed_at TEXT,
+            error TEXT,
+            set_aside TEXT NOT NULL DEFAULT '[]'
+        ) STRICT;
+    """)
+
+
+def m0003_consensus(db: Database) -> None:
+    """Proposals, their variants, who confirmed them, and what agents said of served rules."""
+    db.executescript("""
+        CREATE TABLE proposal (
+            pattern_hash TEXT PRIMARY KEY,
+            status TEXT NOT NULL CHECK (status IN (
+                'draft', 'pending', 'confirmed', 'canary', 'promoted',
+                'rejected', 'quarantined', 'withdrawn')),
+            confirmations INTEGER NOT NULL,
+            approved_variant TEXT,
+            reason TEXT,
+            first_seen TEXT NOT NULL,
+            changed_at TEXT NOT NULL,
+            canary_since TEXT
+        ) STRICT;
+        CREATE INDEX proposal_newest ON proposal (first_seen, pattern_hash);
+        CREATE INDEX proposal_by_status ON proposal (status, first_seen, pattern_hash);
+
+        CREATE TABLE variant (
+            pattern_hash TEXT NOT NULL REFERENCES proposal (pattern_hash),
+            digest TEXT NOT NULL,
+            text TEXT NOT NULL,
+            is_rule INTEGER NOT NULL,
+            problems TEXT NOT NULL,
+            gate TEXT NOT NULL CHECK (gate IN ('waiting', 'passed', 'failed')),
+            supplied_by TEXT,
+            first_seen TEXT NOT NULL,
+            PRIMARY KEY (pattern_hash, digest)
+        ) STRICT;
+
+        CREATE TABLE confirmation (
+            pattern_hash TEXT NOT NULL REFERENCES proposal (pattern_hash),
+            subject TEXT NOT NULL,
+            key_id TEXT NOT NULL,
+            variant TEXT NOT NULL,
+            address TEXT NOT NULL,
+            client_id TEXT,
+            llm_provider TEXT NOT NULL,
+            llm_model TEXT NOT NULL,
+            self_review_verdict TEXT NOT NULL,
+            at TEXT NOT NULL,
+            PRIMARY KEY (pattern_hash, subject)
+        ) STRICT;
+        CREATE INDEX confirmation_by_subject ON confirmation (subject);
+
+        CREATE TABLE feedback (
+            rule_id TEXT NOT NULL,
+            subject TEXT NOT NULL,
+            is_true_positive INTEGER NOT NULL,
+            address TEXT NOT NULL,
+            settled INTEGER NOT NULL DEFAULT 0,
+            at TEXT NOT NULL,
+            PRIMARY KEY (rule_id, subject)
+        ) STRICT;
+    """)
+
+
+def m0004_publication(db: Database) -> None:
+    """Immutable publications; bodies are kept for the newest only, since a rollback builds them anew."""
+    db.executescript("""
+        CREATE TABLE publication (
+            serial INTEGER PRIMARY KEY,
+            published_at TEXT NOT NULL UNIQUE,
+            digest TEXT NOT NULL,
+            total INTEGER NOT NULL,
+            canary INTEGER NOT NULL,
+            reason TEXT NOT NULL,
+            restores INTEGER,
+            manifest TEXT NOT NULL
+        ) STRICT;
+
+        CREATE TABLE publication_rule (
+            serial INTEGER NOT NULL REFERENCES publication (serial),
+            rule_id TEXT NOT NULL,
+            origin TEXT NOT NULL,
+            digest TEXT NOT NULL REFERENCES rule_text (digest),
+            ring TEXT NOT NULL CHECK (ring IN ('stable', 'canary')),
+            published_at TEXT NOT NULL,
+            PRIMARY KEY (serial, rule_id)
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX publication_rule_digest ON publication_rule (digest);
+
+        CREATE TABLE publication_body (
+            serial INTEGER NOT NULL REFERENCES publication (serial),
+            representation TEXT NOT NULL,
+            ring TEXT NOT NULL,
+            body BLOB NOT NULL,
+            gzip BLOB NOT NULL,
+            entries BLOB NOT NULL,
+            PRIMARY KEY (serial, representation, ring)
+        ) STRICT;
+
+        CREATE TABLE withdrawal (
+            rule_id TEXT PRIMARY KEY,
+            serial INTEGER NOT NULL,
+            withdrawn_at TEXT NOT NULL
+        ) STRICT;
+
+        CREATE TABLE hold (
+            name TEXT PRIMARY KEY,
+            serial INTEGER NOT NULL,
+            since TEXT NOT NULL,
+            reason TEXT NOT NULL
+        ) STRICT;
+    """)
+
+
+MIGRATIONS = (m0001_access, m0002_rules, m0003_consensus, m0004_publication)
+
+migrations = Migrations("threatcloud")
+for _migration in MIGRATIONS:
+    migrations()(_migration)
