@@ -1,0 +1,84 @@
+"""Who sent a request: tokens checked once with signature and database, from then on by two look-ups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from msgspec.structs import replace
+
+from app.access.keys import find_key
+from app.access.limits import TokenBuckets
+from app.access.networks import source_of
+from app.access.principal import Principal, anonymous, holder_of
+from app.access.refusals import invalid_key, too_fast
+from app.access.signing_keys import SigningKeys
+from app.access.tokens import MAX_LENGTH, BadToken, decode_token
+from app.access.verified import Verified, VerifiedTokens
+from app.storage import Storage
+from app.wire.problem import Problem
+
+
+class Authenticator:
+    """Knows the tokens seen before and the keys revoked since; `failures` counts refusals per source."""
+
+    def __init__(
+        self, storage: Storage, signing_keys: SigningKeys, issuer: str, failures: TokenBuckets
+    ) -> None:
+        self._storage = storage
+        self._signing_keys = signing_keys
+        self._issuer = issuer
+        self._failures = failures
+        self._verified = VerifiedTokens()
+        self._revoked: set[str] = set()
+
+    async def authenticate(self, headers: Mapping[str, str], address: str, now: datetime) -> Principal:
+        """See `Gatekeeper.authenticate`."""
+        header = headers.get("authorization")
+        if header is None:
+            return anonymous(address)
+        scheme, _, token = header.partition(" ")
+        token = token.strip(" ")
+        if scheme.lower() != "bearer" or not token or len(token) > MAX_LENGTH or not token.isascii():
+            raise self._refusal("malformed", address, now)
+        verified = self._verified.get(token) or await self._verify(token, address, now)
+        principal = verified.principal
+        if principal.key_id in self._revoked:
+            raise self._refusal("revoked", address, now)
+        if verified.expires_at is not None and now >= verified.expires_at:
+            raise self._refusal("expired", address, now)
+        if principal.address != address:
+            principal = verified.principal = replace(principal, address=address)
+        return principal
+
+    def revoked(self, key_id: str) -> None:
+        """Refuse this key from now on, also while its record is being read for a request."""
+        self._revoked.add(key_id)
+
+    def signing_key_retired(self) -> None:
+        """Check every token anew: the key that signed it may be gone."""
+        self._verified.clear()
+
+    async def _verify(self, token: str, address: str, now: datetime) -> Verified:
+        try:
+            claims = decode_token(token, self._access_key, self._issuer, now)
+        except BadToken as error:
+            raise self._refusal(error.reason, address, now) from error
+        record = await self._storage.read(lambda db: find_key(db, claims.key_id))
+        if record is None or (record.role, record.subject) != (claims.role, claims.subject):
+            raise self._refusal("unknown", address, now)
+        if self._access_key(claims.signed_by) is None:  # retired while the record was being read
+            raise self._refusal("malformed", address, now)
+        if record.revoked_at is not None:
+            self._revoked.add(record.id)
+        verified = Verified(holder_of(record, address), claims.expires_at)
+        self._verified.put(token, verified)
+        return verified
+
+    def _access_key(self, kid: str) -> Ed25519PublicKey | None:
+        return self._signing_keys.public("access", kid)
+
+    def _refusal(self, reason: str, address: str, now: datetime) -> Problem:
+        verdict = self._failures.take(source_of(address), now.timestamp())
+        return invalid_key(reason) if verdict.allowed else too_fast(verdict)

@@ -1,0 +1,251 @@
+"""The gatekeeper: checks keys, issues and revokes them, and says how fast each may go.
+
+Every change to a key passes through here. That is what makes a revocation hold from the next request on,
+although checking a known token reads no database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+
+from msgspec.structs import replace
+from sqlite_utils import Database
+
+from app.access import audit
+from app.access.authenticator import Authenticator
+from app.access.enrolment import (
+    checked_client_id,
+    checked_site,
+    checked_subject,
+    new_key_id,
+    new_subject,
+    registration_refused,
+)
+from app.access.keys import KeyRecord, find_key, insert_key, revoke_key
+from app.access.limits import TokenBuckets, Verdict
+from app.access.networks import Networks, source_of
+from app.access.policy import AccessPolicy, LimitPolicy, Openness
+from app.access.principal import Principal, holder_of
+from app.access.refusals import too_fast
+from app.access.roles import Role
+from app.access.signing_keys import KeyUse, SigningKeys
+from app.access.tokens import encode_token
+from app.storage import Storage
+from app.wire.instants import from_text, to_text
+from app.wire.problem import not_found
+
+T = TypeVar("T")
+
+
+class Gatekeeper:
+    """One per process. `now` is always the instant of the request, in UTC, as its caller saw it."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        signing_keys: SigningKeys,
+        access_policy: AccessPolicy,
+        limit_policy: LimitPolicy,
+        issuer: str,
+    ) -> None:
+        self.signing_keys = signing_keys
+        self.live_bucket = TokenBuckets(limit_policy.live_burst, 1 / limit_policy.live_refill_seconds)
+        self._authenticator = Authenticator(
+            storage, signing_keys, issuer, failures=_per_minute(limit_policy.failed_per_minute)
+        )
+        self._storage = storage
+        self._policy = access_policy
+        self._networks = Networks.parse(access_policy.networks)
+        self._issuer = issuer
+        self._by_role = {
+            Role.AGENT: _per_minute(limit_policy.agent_per_minute),
+            Role.PARTNER: _per_minute(limit_policy.partner_per_minute),
+            Role.REVIEWER: _per_minute(limit_policy.reviewer_per_minute),
+            Role.ADMIN: _per_minute(limit_policy.admin_per_minute),
+        }
+        self._anonymous = _per_minute(limit_policy.anonymous_per_minute)
+        per_hour = access_policy.registrations_per_hour
+        self._registrations = TokenBuckets(per_hour, per_hour / 3600)
+
+    async def authenticate(self, headers: Mapping[str, str], address: str, now: datetime) -> Principal:
+        """Who sent these headers (lower-case names); without `authorization` somebody anonymous.
+
+        A token seen before costs no I/O. Raises `Problem` 401 for a key that is malformed, expired, revoked
+        or unknown, 429 once one source has sent too many of those; a valid key is never refused for its
+        neighbours' failures.
+        """
+        return await self._authenticator.authenticate(headers, address, now)
+
+    def may_read_anonymously(self, address: str) -> bool:
+        """True when this address may read rules without a key."""
+        return self._admits(self._policy.anonymous_read, address)
+
+    def rate_limit(self, principal: Principal, now: datetime) -> Verdict:
+        """Charge one request to the key, or to the source when there is none."""
+        if principal.role is None:
+            return self._anonymous.take(source_of(principal.address), now.timestamp())
+        return self._by_role[principal.role].take(principal.key_id, now.timestamp())
+
+    def _admits(self, openness: Openness, address: str) -> bool:
+        return openness == "open" or (openness == "networks" and self._networks.contains(address))
+
+    async def issue(
+        self,
+        *,
+        role: Role,
+        subject: str,
+        expires: datetime | None,
+        site: str | None,
+        actor: str,
+        now: datetime,
+        address: str | None = None,
+        issued_by: str | None = None,
+    ) -> tuple[KeyRecord, str]:
+        """Make a key for a subject; the token is shown here and never again.
+
+        A subject may have several keys: they are one identity. `issued_by` is a remark for the audit log.
+        Raises `Problem` 400 for a malformed or reserved subject or site.
+        """
+        record = KeyRecord(
+            id=new_key_id(),
+            role=role,
+            subject=checked_subject(subject),
+            enrolled="admin",
+            site=checked_site(site),
+            client_id=None,
+            address=None,
+            issued_at=to_text(now),
+            expires_at=None if expires is None else to_text(expires),
+        )
+        detail = {"role": role.value, "subject": subject, "site": site, "expires_at": record.expires_at}
+        if issued_by is not None:
+            detail["issued_by"] = issued_by
+        return record, await self._keep(record, "key.issue", actor, detail, address, now)
+
+    async def register(self, client_id: str, address: str, now: datetime) -> tuple[KeyRecord, str]:
+        """Give a client that comes by itself an agent key, as a new identity every time.
+
+        `client_id` is a label only: it takes over nobody and revokes nothing. Raises `Problem` 400 for a
+        malformed label, 403 where policy does not admit the address, 429 past the hourly limit of its source.
+        """
+        checked_client_id(client_id)
+        if not self._admits(self._policy.registration, address):
+            raise registration_refused(self._policy.registration, address)
+        verdict = self._registrations.take(source_of(address), now.timestamp())
+        if not verdict.allowed:
+            raise too_fast(verdict)
+        record = KeyRecord(
+            id=new_key_id(),
+            role=Role.AGENT,
+            subject=new_subject(),
+            enrolled="self",
+            site=None,
+            client_id=client_id,
+            address=address,
+            issued_at=to_text(now),
+            expires_at=None,
+        )
+        actor = holder_of(record, address).actor
+        detail = {"subject": record.subject, "client_id": client_id}
+        return record, await self._keep(record, "key.register", actor, detail, address, now)
+
+    async def _keep(
+        self,
+        record: KeyRecord,
+        action: str,
+        actor: str,
+        detail: Mapping[str, Any],
+        address: str | None,
+        now: datetime,
+    ) -> str:
+        signer = self.signing_keys.signer("access")
+        token = encode_token(
+            key_id=record.id,
+            role=record.role,
+            subject=record.subject,
+            issued_at=now,
+            expires_at=None if record.expires_at is None else from_text(record.expires_at),
+            issuer=self._issuer,
+            private_key=signer.private,
+            kid=signer.kid,
+        )
+
+        def work(db: Database) -> None:
+            insert_key(db, record)
+            audit.append(
+                db, at=now, actor=actor, action=action, target=record.id, detail=detail, address=address
+            )
+
+        await self._storage.write(work)
+        return token
+
+    async def revoke(
+        self, key_id: str, now: datetime, *, actor: str, address: str | None = None
+    ) -> KeyRecord:
+        """End a key for good: the next request with it is refused. Revoking twice changes nothing.
+
+        Raises `Problem` 404 for an id that was never issued.
+        """
+
+        def work(db: Database) -> KeyRecord:
+            record = find_key(db, key_id)
+            if record is None:
+                raise not_found("No key has this id.")
+            if not revoke_key(db, key_id, now):
+                return record
+            detail = {"role": record.role.value, "subject": record.subject}
+            audit.append(
+                db, at=now, actor=actor, action="key.revoke", target=key_id, detail=detail, address=address
+            )
+            return replace(record, revoked_at=to_text(now))
+
+        async def revoke() -> KeyRecord:
+            record = await self._storage.write(work)
+            self._authenticator.revoked(key_id)
+            return record
+
+        return await _to_the_end(revoke())
+
+    async def rotate_signing_key(
+        self, use: KeyUse, now: datetime, *, actor: str, address: str | None = None
+    ) -> str:
+        """Make a new signing key, audited; what the old ones signed stays valid. Returns its id."""
+
+        async def rotate() -> str:
+            kid = await asyncio.to_thread(self.signing_keys.rotate, use, now)
+            await self._record("signing_key.rotate", kid, actor, address, now)
+            return kid
+
+        return await _to_the_end(rotate())
+
+    async def retire_signing_key(
+        self, kid: str, now: datetime, *, actor: str, address: str | None = None
+    ) -> None:
+        """Delete an old signing key, audited: what it signed is refused from now on.
+
+        Raises `UnknownSigningKey` or `ActiveSigningKey`.
+        """
+
+        async def retire() -> None:
+            await asyncio.to_thread(self.signing_keys.retire, kid)
+            self._authenticator.signing_key_retired()
+            await self._record("signing_key.retire", kid, actor, address, now)
+
+        await _to_the_end(retire())
+
+    async def _record(self, action: str, target: str, actor: str, address: str | None, now: datetime) -> None:
+        await self._storage.write(
+            lambda db: audit.append(db, at=now, actor=actor, action=action, target=target, address=address)
+        )
+
+
+async def _to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """Finish `work` even when its caller is cancelled: hanging up must not leave a revoked key cached."""
+    return await asyncio.shield(asyncio.ensure_future(work))
+
+
+def _per_minute(limit: int) -> TokenBuckets:
+    return TokenBuckets(limit, limit / 60)

@@ -1,0 +1,129 @@
+"""Guards: what a route demands of its caller; each route has one of `require`, `require_reader`, `public`.
+
+The edge puts `headers` (lower-case names, read once), `client_address` (str) and `request_id` into
+`scope["state"]`, and `local = True` for requests that came in through the instance's unix socket. Guards add
+`principal`, `now` and, once charged, `rate_limit` (a `Verdict`, from which the edge writes the `X-RateLimit-*`
+headers of whatever answer follows).
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from litestar.connection import ASGIConnection
+from litestar.datastructures import State
+from litestar.handlers import BaseRouteHandler
+
+from app.access.gatekeeper import Gatekeeper
+from app.access.principal import LOCAL, Principal, anonymous
+from app.access.refusals import key_needed, too_fast, wrong_role
+from app.access.roles import Role
+
+Connection = ASGIConnection[Any, Any, Any, State]
+OPERATOR_HEADER = "x-threatcloud-operator"
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._@-]")
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """One route's demand, as Litestar calls it before the handler; tests read it off the route.
+
+    `roles` may enter; `reader` also admits whoever policy lets read without a key. `charged` takes one
+    request off the caller's rate limit at once; a route that answers some for free charges by itself.
+    """
+
+    roles: frozenset[Role]
+    reader: bool = False
+    charged: bool = True
+
+    async def __call__(self, connection: Connection, _: BaseRouteHandler) -> None:
+        """Let the request through or raise `Problem` 401, 403 or 429."""
+        if self.roles:
+            await self.admit(connection)
+
+    async def admit(self, connection: Connection) -> Principal:
+        """Who asks, if they may; raises `Problem` 401, 403 or 429."""
+        principal = await authenticate_request(connection)
+        if principal.role is None and not (self.reader and _may_read(connection, principal)):
+            raise key_needed()
+        if self.charged:
+            charge(connection, principal)
+        if principal.role is not None and principal.role not in self.roles:
+            raise wrong_role(principal.role, self.roles)
+        return principal
+
+
+def require(*roles: Role, charged: bool = True) -> Guard:
+    """Only keys with one of these roles."""
+    if not roles:
+        raise ValueError("name at least one role, or use public()")
+    return Guard(frozenset(roles), charged=charged)
+
+
+def require_reader(*, charged: bool = True) -> Guard:
+    """Any valid key; without one, whoever the policy's `anonymous_read` admits."""
+    return Guard(frozenset(Role), reader=True, charged=charged)
+
+
+def public() -> Guard:
+    """Everybody; a key that is sent along is not even looked at."""
+    return Guard(frozenset())
+
+
+async def authenticate_request(connection: Connection) -> Principal:
+    """Find out who asks and remember it for `principal_of`; raises `Problem` 401 or 429."""
+    state = connection.scope["state"]
+    principal = (
+        LOCAL
+        if state.get("local") is True
+        else await _gatekeeper(connection).authenticate(
+            state["headers"], state["client_address"], instant_of(connection)
+        )
+    )
+    state["principal"] = principal
+    return principal
+
+
+def charge(connection: Connection, principal: Principal) -> None:
+    """Take one request off the principal's rate limit; raises `Problem` 429. The local operator has none."""
+    if principal.is_local:
+        return
+    verdict = _gatekeeper(connection).rate_limit(principal, instant_of(connection))
+    connection.scope["state"]["rate_limit"] = verdict
+    if not verdict.allowed:
+        raise too_fast(verdict)
+
+
+def principal_of(connection: Connection) -> Principal:
+    """Who the guard found; somebody anonymous on public routes."""
+    state = connection.scope["state"]
+    principal: Principal = state.get("principal") or anonymous(state["client_address"])
+    return principal
+
+
+def actor_of(connection: Connection) -> str:
+    """How the audit log names who asks: subject and key, or the local operator's login name."""
+    principal = principal_of(connection)
+    if not principal.is_local:
+        return principal.actor
+    name = _NOT_IN_A_NAME.sub("", connection.headers.get(OPERATOR_HEADER, ""))[:64]
+    return f"local ({name or 'unnamed'})"
+
+
+def instant_of(connection: Connection) -> datetime:
+    """The instant of this request, UTC: the clock is read once, here, unless the edge has read it already."""
+    state = connection.scope["state"]
+    now: datetime | None = state.get("now")
+    if now is None:
+        now = state["now"] = datetime.now(UTC)
+    return now
+
+
+def _may_read(connection: Connection, principal: Principal) -> bool:
+    return _gatekeeper(connection).may_read_anonymously(principal.address)
+
+
+def _gatekeeper(connection: Connection) -> Gatekeeper:
+    gatekeeper: Gatekeeper = connection.app.state.gatekeeper
+    return gatekeeper

@@ -1,0 +1,90 @@
+"""Key records: what the instance keeps of a key it issued. The token itself is never stored."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+from sqlite_utils import Database
+
+from app.access.roles import Role
+from app.wire.instants import to_text
+from app.wire.paging import Page, cursor_for
+
+Enrolment = Literal["admin", "self"]
+"""Who named the identity: an administrator, or the client when it registered itself."""
+
+
+class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One issued key. Instants are texts (`app.wire.instants`).
+
+    `client_id` is the label that a self-registered client gave itself and proves nothing; `address` is where
+    it registered from.
+    """
+
+    id: str
+    role: Role
+    subject: str
+    enrolled: Enrolment
+    site: str | None
+    client_id: str | None
+    address: str | None
+    issued_at: str
+    expires_at: str | None
+    revoked_at: str | None = None
+
+
+COLUMNS = ", ".join(KeyRecord.__struct_fields__)
+
+
+def insert_key(db: Database, record: KeyRecord) -> None:
+    """Store a new record; raises `sqlite3.IntegrityError` when the id is taken."""
+    values = msgspec.structs.astuple(record)
+    marks = ", ".join("?" * len(values))
+    db.conn.execute(f"INSERT INTO key ({COLUMNS}) VALUES ({marks})", values)  # noqa: S608 (our own names)
+
+
+def find_key(db: Database, key_id: str) -> KeyRecord | None:
+    """The record with this id, revoked and expired ones included."""
+    row = db.conn.execute(f"SELECT {COLUMNS} FROM key WHERE id = ?", [key_id]).fetchone()  # noqa: S608
+    return None if row is None else _record(row)
+
+
+def list_keys(
+    db: Database, page: Page, role: Role | None = None, subject: str | None = None
+) -> tuple[list[KeyRecord], str | None]:
+    """One page, newest first, with the cursor of the next one (None on the last); revoked ones included."""
+    conditions, values = ["1"], list[object]()
+    if role is not None:
+        conditions.append("role = ?")
+        values.append(role.value)
+    if subject is not None:
+        conditions.append("subject = ?")
+        values.append(subject)
+    if page.after is not None:
+        conditions.append("(issued_at, id) < (?, ?)")
+        values.extend(page.after)
+    where = " AND ".join(conditions)
+    rows = db.conn.execute(
+        f"SELECT {COLUMNS} FROM key WHERE {where} ORDER BY issued_at DESC, id DESC LIMIT ?",  # noqa: S608
+        [*values, page.limit + 1],
+    ).fetchall()
+    records = [_record(row) for row in rows[: page.limit]]
+    more = len(rows) > page.limit
+    return records, cursor_for([records[-1].issued_at, records[-1].id]) if more else None
+
+
+def revoke_key(db: Database, key_id: str, now: datetime) -> bool:
+    """Revoke for good; False when the key is unknown or was revoked before.
+
+    Only `Gatekeeper.revoke` may call this in a serving process: it is what makes the cache forget the key.
+    """
+    changed = db.conn.execute(
+        "UPDATE key SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", [to_text(now), key_id]
+    ).rowcount
+    return bool(changed)
+
+
+def _record(row: tuple[object, ...]) -> KeyRecord:
+    return msgspec.convert(dict(zip(KeyRecord.__struct_fields__, row, strict=True)), KeyRecord)

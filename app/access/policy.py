@@ -1,0 +1,68 @@
+"""What the owner decides about access: the `[access]` and `[limits]` sections of the configuration."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from app.access.networks import Networks
+
+Openness = Literal["closed", "networks", "open"]
+Cidr = Annotated[str, Meta(min_length=2, max_length=64)]
+PerMinute = Annotated[int, Meta(ge=1, le=1_000_000)]
+
+
+class AccessPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who gets in without being invited, and who is believed about addresses.
+
+    Raises `ValueError` (msgspec's `ValidationError` when read from a file) for an entry that is no network.
+    """
+
+    registration: Openness = "networks"
+    """Who may register itself as an agent: nobody (`closed`: an admin issues every key), addresses in
+    `networks`, or everybody who can connect (`open`)."""
+
+    anonymous_read: Openness = "closed"
+    """Who may read rules without a key: nobody, addresses in `networks`, or everybody who can connect."""
+
+    networks: Annotated[tuple[Cidr, ...], Meta(max_length=1000)] = ("127.0.0.0/8", "::1/128")
+    """The networks (CIDR) that `registration` and `anonymous_read` mean by `networks`."""
+
+    trusted_proxies: Annotated[tuple[Cidr, ...], Meta(max_length=1000)] = ()
+    """The networks (CIDR) of reverse proxies whose `X-Forwarded-For` is believed; nobody else's is."""
+
+    registrations_per_hour: Annotated[int, Meta(ge=1, le=100_000)] = 60
+    """How many agents may register themselves per hour from one source (IPv4 address or IPv6 /64)."""
+
+    def __post_init__(self) -> None:
+        Networks.parse(self.networks)
+        Networks.parse(self.trusted_proxies)
+
+
+class LimitPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How fast is too fast."""
+
+    agent_per_minute: PerMinute = 600
+    """Requests per minute for each agent key."""
+
+    partner_per_minute: PerMinute = 120
+    """Requests per minute for each partner key."""
+
+    reviewer_per_minute: PerMinute = 600
+    """Requests per minute for each reviewer key."""
+
+    admin_per_minute: PerMinute = 1200
+    """Requests per minute for each admin key."""
+
+    anonymous_per_minute: PerMinute = 120
+    """Requests per minute without a key, for each source (IPv4 address or IPv6 /64)."""
+
+    failed_per_minute: PerMinute = 60
+    """Refused keys per minute for each source; beyond it the answer is 429. A valid key is never refused
+    because of the others behind its address."""
+
+    live_burst: Annotated[int, Meta(ge=1, le=10_000)] = 2
+    """Full answers of the live endpoint that a key may fetch at once; a 304 costs nothing."""
+
+    live_refill_seconds: Annotated[int, Meta(ge=1, le=86_400)] = 60
+    """Seconds until a key may fetch one more full answer of the live endpoint."""

@@ -1,0 +1,62 @@
+"""A real database and real signing keys in a folder of their own; the clock is a variable."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from app.access.gatekeeper import Gatekeeper
+from app.access.issuer import issuer_of
+from app.access.policy import AccessPolicy, LimitPolicy
+from app.access.signing_keys import SigningKeys
+from app.storage import Storage
+
+START = datetime(2026, 4, 17, 0, 3, 42, 124000, tzinfo=UTC)
+
+
+@dataclass
+class Clock:
+    now: datetime = START
+
+    def forward(self, **span: float) -> None:
+        self.now += timedelta(**span)
+
+
+async def open_gatekeeper(
+    storage: Storage,
+    state: Path,
+    access: AccessPolicy | None = None,
+    limits: LimitPolicy | None = None,
+    now: datetime = START,
+) -> Gatekeeper:
+    return Gatekeeper(
+        storage,
+        SigningKeys.open(state, now),
+        access or AccessPolicy(),
+        limits or LimitPolicy(),
+        await storage.write(issuer_of),
+    )
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def storage(tmp_path: Path) -> AsyncIterator[Storage]:
+    opened = Storage(tmp_path)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def gatekeeper(storage: Storage, tmp_path: Path) -> Gatekeeper:
+    return await open_gatekeeper(storage, tmp_path)
