@@ -1,0 +1,57 @@
+"""Queries for looking at held rules."""
+
+from typing import Any
+
+import msgspec
+from sqlite_utils import Database
+
+from app.wire.paging import Page
+
+FILTERS = ("origin", "state", "category", "severity")
+_SUMMARY = (
+    "SELECT r.rule_id, r.origin, r.state, t.title, t.category, t.severity, t.mitre_techniques, t.tags,"
+    " r.digest, r.pattern_hash, r.reason, r.first_seen, r.changed_at, t.guard_refusal, t.warnings, t.text"
+    " FROM rule r JOIN rule_text t ON t.digest = r.digest"
+)
+
+
+class Shown(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """One held rule as people see it."""
+
+    rule_id: str
+    origin: str
+    state: str
+    title: str
+    category: str
+    severity: str
+    mitre_techniques: str
+    tags: str
+    digest: str
+    pattern_hash: str | None
+    reason: str | None
+    first_seen: str
+    changed_at: str
+    guard_refusal: str | None
+    warnings: list[Any] = []
+    text: str = ""
+
+
+def list_rules(db: Database, page: Page, wanted: dict[str, str]) -> list[Shown]:
+    """Held rules by id, without their texts; `wanted` are exact matches of `FILTERS`."""
+    clauses = [f"{name} = :{name}" for name in FILTERS if name in wanted]
+    values: dict[str, Any] = {**wanted, "limit": page.limit}
+    if page.after is not None:
+        clauses.append("(r.rule_id, r.origin) > (:after_id, :after_origin)")
+        values["after_id"], values["after_origin"] = page.after
+    where = f" WHERE {' AND '.join(clauses)}" if clauses else ""
+    rows = db.execute(f"{_SUMMARY}{where} ORDER BY r.rule_id, r.origin LIMIT :limit", values)
+    return [Shown(*row[:14]) for row in rows]
+
+
+def show_rule(db: Database, rule_id: str) -> list[Shown]:
+    """Every origin's rule with this id, with text and warnings."""
+    rows = db.execute(f"{_SUMMARY} WHERE r.rule_id = ? ORDER BY r.origin", [rule_id])
+    return [
+        msgspec.structs.replace(Shown(*row[:14]), warnings=msgspec.json.decode(row[14]), text=row[15])
+        for row in rows
+    ]

@@ -1,0 +1,125 @@
+"""Rules that an admin writes: brought in all or nothing, owned by the origin `local`."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+from sqlite_utils import Database
+
+from app.offload import Lane, LaneError
+from app.rules.inspect import Inspection
+from app.rules.look import look_at
+from app.rules.store import LOCAL, hold_rule, put_text, rules_with_id, withdraw, yield_id
+
+Change = Literal["added", "changed", "unchanged"]
+
+
+class RuleFile(msgspec.Struct, frozen=True):
+    """One text to import; `name` is what messages call it (a file name, say)."""
+
+    name: str
+    text: str
+
+
+class Imported(msgspec.Struct, frozen=True, rename="camel"):
+    """What became of one text."""
+
+    name: str
+    rule_id: str
+    change: Change
+    warnings: tuple[str, ...]
+    guard_refusal: str | None
+
+
+class Mistake(msgspec.Struct, frozen=True):
+    """One reason why nothing was imported: which text, which field, what to do."""
+
+    name: str
+    field: str
+    message: str
+
+
+class ImportRefused(Exception):
+    """Nothing was imported; `mistakes` has every reason, not just the first."""
+
+    def __init__(self, mistakes: Sequence[Mistake]) -> None:
+        super().__init__(f"{len(mistakes)} mistakes")
+        self.mistakes = list(mistakes)
+
+
+Inspected = tuple[RuleFile, Inspection]
+
+
+async def inspect_files(lane: Lane, files: Sequence[RuleFile]) -> list[Inspected]:
+    """Look at every text in the lane; raises `ImportRefused` with all that is wrong with them."""
+    looks = await asyncio.gather(*(lane.call(look_at, file.text) for file in files), return_exceptions=True)
+    inspected: list[Inspected] = []
+    mistakes: list[Mistake] = []
+    names: dict[str, str] = {}
+    for file, look in zip(files, looks, strict=True):
+        if isinstance(look, LaneError):
+            mistakes.append(Mistake(file.name, "text", str(look)))
+        elif isinstance(look, BaseException):
+            raise look
+        elif look.inspection is None:
+            mistakes.append(Mistake(file.name, look.field, look.reason))
+        elif look.inspection.problems or look.inspection.facts is None:
+            mistakes += [Mistake(file.name, p.field, p.message) for p in look.inspection.problems]
+        elif other := names.get(look.inspection.facts.rule_id):
+            mistakes.append(Mistake(file.name, "id", f"{other} has the same id; give one of them another"))
+        else:
+            names[look.inspection.facts.rule_id] = file.name
+            inspected.append((file, look.inspection))
+    if mistakes:
+        raise ImportRefused(mistakes)
+    return inspected
+
+
+def hold_local(db: Database, inspected: Sequence[Inspected], at: str) -> list[Imported]:
+    """Hold every text as a local rule, inside the caller's transaction.
+
+    A community rule gives its id up; an id that upstream holds raises `ImportRefused`.
+    """
+    mistakes = [
+        Mistake(file.name, "id", f"{origin} already has {rule_id}; give this rule another id")
+        for file, inspection in inspected
+        for rule_id, origin in [_upstream_holder(db, inspection)]
+        if origin is not None
+    ]
+    if mistakes:
+        raise ImportRefused(mistakes)
+    return [_hold(db, file, inspection, at) for file, inspection in inspected]
+
+
+def withdraw_local(db: Database, rule_id: str, reason: str, at: str) -> bool:
+    """Take a local rule out of service; False when there is none with this id in service."""
+    held = [rule for rule in rules_with_id(db, rule_id) if rule.origin == LOCAL and rule.state == "active"]
+    return bool(held) and withdraw(db, origin=LOCAL, rule_id=rule_id, reason=reason, at=at)
+
+
+def _upstream_holder(db: Database, inspection: Inspection) -> tuple[str, str | None]:
+    rule_id = inspection.facts.rule_id if inspection.facts else ""
+    for rule in rules_with_id(db, rule_id):
+        if rule.origin.startswith("upstream:") and rule.state == "active":
+            return rule_id, rule.origin
+    return rule_id, None
+
+
+def _hold(db: Database, file: RuleFile, inspection: Inspection, at: str) -> Imported:
+    rule_id = inspection.facts.rule_id if inspection.facts else ""
+    mine = [rule for rule in rules_with_id(db, rule_id) if rule.origin == LOCAL]
+    change: Change = "changed" if mine else "added"
+    if mine and mine[0].state == "active" and mine[0].digest == inspection.text_digest:
+        change = "unchanged"
+    else:
+        yield_id(db, rule_id, at)
+        digest = put_text(db, inspection, file.text)
+        hold_rule(db, origin=LOCAL, rule_id=rule_id, digest=digest, state="active", at=at)
+    return Imported(
+        name=file.name,
+        rule_id=rule_id,
+        change=change,
+        warnings=tuple(f"{w.field}: {w.message}" for w in inspection.warnings),
+        guard_refusal=inspection.guard_refusal,
+    )

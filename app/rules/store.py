@@ -1,0 +1,176 @@
+"""The SQL of rule texts, and of which rule each origin holds.
+
+A row belongs to `(origin, rule_id)`, so no origin can overwrite another's rule; that two origins hold one id is
+settled when the set is composed, and never arises with the community's rules: a new one takes a free id
+(`free_id`), and one in service gives its id up to an upstream or local rule (`yield_id`). On the public server a
+proposal with the id of an official rule replaces that rule.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain, count
+from typing import Literal
+
+import msgspec
+from sqlite_utils import Database
+
+from app.rules.inspect import Inspection, inspect_text
+from app.rules.rename import with_id
+from app.rules.validate import Profile
+
+COMMUNITY = "community"
+"""The origin of rules that this instance's own consensus promoted."""
+
+LOCAL = "local"
+"""The origin of rules that an admin of this instance wrote; upstream ones are `upstream:<name>`."""
+
+State = Literal["active", "canary", "quarantined", "withdrawn"]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRule:
+    """One rule of one origin. `pattern_hash` is the proposal of a community rule; instants are texts."""
+
+    origin: str
+    rule_id: str
+    digest: str
+    state: State
+    pattern_hash: str | None
+    reason: str | None
+    first_seen: str
+    changed_at: str
+
+
+_COLUMNS = "origin, rule_id, digest, state, pattern_hash, reason, first_seen, changed_at"
+_INSERT = f"INSERT INTO rule ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+def put_text(db: Database, inspection: Inspection, text: str) -> str:
+    """Keep a rule text under its digest, which is returned; one that is there already is left as it is.
+
+    Raises `ValueError` when the inspection has no facts (id, title, severity or category is missing).
+    """
+    facts = inspection.facts
+    if facts is None:
+        raise ValueError("only a text with id, title, severity and category can be held as a rule")
+    db.conn.execute(
+        "INSERT OR IGNORE INTO rule_text (digest, text, detection_digest, title, category, severity,"
+        " mitre_techniques, tags, warnings, guard_text, guard_refusal) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            inspection.text_digest,
+            text,
+            inspection.detection_digest,
+            facts.title,
+            facts.category,
+            facts.severity,
+            facts.mitre_techniques,
+            facts.tags,
+            msgspec.json.encode(inspection.warnings).decode(),
+            inspection.guard_text,
+            inspection.guard_refusal,
+        ],
+    )
+    return inspection.text_digest
+
+
+def hold_rule(
+    db: Database,
+    *,
+    origin: str,
+    rule_id: str,
+    digest: str,
+    state: State,
+    at: str,
+    pattern_hash: str | None = None,
+    reason: str | None = None,
+) -> None:
+    """Let `origin` hold the text `digest` (already kept) as `rule_id`, in place of what it held under that id.
+
+    A community rule is recognised by its `pattern_hash` instead, so it may change its id here; for it an id that
+    another community rule has raises `sqlite3.IntegrityError` (see `free_id`).
+    """
+    if pattern_hash is None:
+        db.conn.execute(
+            _INSERT + " ON CONFLICT (origin, rule_id) DO UPDATE SET digest = excluded.digest,"
+            " state = excluded.state, reason = excluded.reason, changed_at = excluded.changed_at",
+            [origin, rule_id, digest, state, None, reason, at, at],
+        )
+        return
+    changed = db.conn.execute(
+        "UPDATE rule SET rule_id = ?, digest = ?, state = ?, reason = ?, changed_at = ? WHERE pattern_hash = ?",
+        [rule_id, digest, state, reason, at, pattern_hash],
+    ).rowcount
+    if not changed:
+        db.conn.execute(_INSERT, [origin, rule_id, digest, state, pattern_hash, reason, at, at])
+
+
+def set_state(db: Database, *, origin: str, rule_id: str, state: State, reason: str | None, at: str) -> bool:
+    """Change the state of a rule that `origin` holds; False when it holds none with this id."""
+    changed = db.conn.execute(
+        "UPDATE rule SET state = ?, reason = ?, changed_at = ? WHERE origin = ? AND rule_id = ?",
+        [state, reason, at, origin, rule_id],
+    ).rowcount
+    return bool(changed)
+
+
+def withdraw(db: Database, *, origin: str, rule_id: str, reason: str, at: str) -> bool:
+    """Take a rule out of service; its row and text stay. False when `origin` holds none with this id."""
+    return set_state(db, origin=origin, rule_id=rule_id, state="withdrawn", reason=reason, at=at)
+
+
+def rules_with_id(db: Database, rule_id: str) -> list[HeldRule]:
+    """Every origin's rule with this id, in any state."""
+    rows = db.conn.execute(f"SELECT {_COLUMNS} FROM rule WHERE rule_id = ? ORDER BY origin", [rule_id])
+    return [HeldRule(*row) for row in rows]
+
+
+def rule_of_pattern(db: Database, pattern_hash: str) -> HeldRule | None:
+    """The community rule that came of this proposal, in any state."""
+    row = db.conn.execute(f"SELECT {_COLUMNS} FROM rule WHERE pattern_hash = ?", [pattern_hash]).fetchone()
+    return HeldRule(*row) if row else None
+
+
+def free_id(db: Database, wanted: str, pattern_hash: str) -> str:
+    """The id for a community rule: `wanted` unless any other rule of any origin or state has it.
+
+    Then `ATR-LOCAL-<first 8 hex of the SHA-256 of its pattern hash>`, and so on until one is free.
+    """
+    return next(
+        candidate
+        for candidate in chain((wanted,), _local_ids(pattern_hash))
+        if db.conn.execute(
+            "SELECT 1 FROM rule WHERE rule_id = ? AND pattern_hash IS NOT ?", [candidate, pattern_hash]
+        ).fetchone()
+        is None
+    )
+
+
+def yield_id(db: Database, rule_id: str, at: str) -> str | None:
+    """Rename the community rule in service that holds `rule_id`, because another origin's rule comes with it.
+
+    Returns its new id, or None when there is no such rule. To be called in the transaction that brings the other
+    rule. The renamed text was gated under its old id; only the id in it changes.
+    """
+    row = db.conn.execute(
+        "SELECT r.pattern_hash, t.text FROM rule r JOIN rule_text t ON t.digest = r.digest"
+        " WHERE r.origin = ? AND r.rule_id = ? AND r.state IN ('active', 'canary')",
+        [COMMUNITY, rule_id],
+    ).fetchone()
+    if row is None:
+        return None
+    pattern_hash, text = row
+    new_id = next(i for i in _local_ids(pattern_hash) if i != rule_id and free_id(db, i, pattern_hash) == i)
+    renamed = with_id(text, new_id)
+    digest = put_text(db, inspect_text(renamed, profile=Profile.PUBLISHED), renamed)
+    db.conn.execute(
+        "UPDATE rule SET rule_id = ?, digest = ?, changed_at = ? WHERE origin = ? AND rule_id = ?",
+        [new_id, digest, at, COMMUNITY, rule_id],
+    )
+    return new_id
+
+
+def _local_ids(pattern_hash: str) -> Iterator[str]:
+    for number in count():
+        seed = f"{pattern_hash}#{number}" if number else pattern_hash
+        yield f"ATR-LOCAL-{hashlib.sha256(seed.encode()).hexdigest()[:8]}"
