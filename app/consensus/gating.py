@@ -1,0 +1,61 @@
+"""The gate before promotion, and the renaming of a text, both in a child process that can be killed."""
+
+from collections.abc import Awaitable
+
+import msgspec
+
+from app.offload import Lane, LaneClosed, LaneError, LaneTimeout
+from app.rules.errors import RuleTextError
+from app.rules.gate import Quality, gate
+from app.rules.inspect import Inspection, inspect_text
+from app.rules.rename import with_id
+from app.rules.validate import Profile
+
+
+class Gated(msgspec.Struct, frozen=True):
+    """What the gate said: `reasons` against the text, one sentence each; none means that it passed.
+
+    `text` is what to hold when it passed, and `inspection` what it says (None when it did not pass).
+    """
+
+    text: str
+    inspection: Inspection | None = None
+    reasons: tuple[str, ...] = ()
+
+
+def gate_text(text: str, quality: Quality) -> Gated:
+    """Gate a text; runs in a lane, since its regexes may take for ever."""
+    report = gate(text, quality=quality)
+    if not report.passed:
+        return Gated(text, reasons=report.reasons)
+    return Gated(text, inspect_text(text, profile=Profile.PUBLISHED))
+
+
+def rename_text(text: str, rule_id: str) -> Gated:
+    """Give a text that passed the gate another id; runs in a lane. Only the id changes, so it is not gated again."""
+    try:
+        renamed = with_id(text, rule_id)
+        return Gated(renamed, inspect_text(renamed, profile=Profile.PUBLISHED))
+    except RuleTextError as error:
+        return Gated(text, reasons=(f"it cannot take the id {rule_id}: {error}",))
+
+
+async def check(lane: Lane, text: str, quality: Quality) -> Gated:
+    """The gate's verdict on a text; that the lane could not finish it is a verdict too."""
+    return await _verdict(lane.call(gate_text, text, quality), text)
+
+
+async def rename(lane: Lane, text: str, rule_id: str) -> Gated:
+    """The text with another id."""
+    return await _verdict(lane.call(rename_text, text, rule_id), text)
+
+
+async def _verdict(call: Awaitable[Gated], text: str) -> Gated:
+    try:
+        return await call
+    except LaneClosed:
+        raise  # the server stops: that says nothing about the text
+    except LaneTimeout:
+        return Gated(text, reasons=("a regex or test case of it takes too long",))
+    except LaneError as error:
+        return Gated(text, reasons=(f"it could not be checked: {error}",))
