@@ -1,0 +1,1 @@
+"""Upstream's public rules in the organisation's own set."""
