@@ -1,0 +1,1 @@
+"""Publications: the immutable, numbered, signed sets of rules that clients are served."""

@@ -1,0 +1,172 @@
+"""The routes that clients poll: `/api/atr-rules/live` (seed 001), `/api/atr-rules`, `/api/rules`.
+
+Order of a poll: who is it, may they, is there anything new (304, free), is it too soon (429), then the body.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from litestar import get
+from litestar.types import ASGIApp
+
+from app.access import audit
+from app.access.guards import actor_of, charge, instant_of, principal_of, require, require_reader
+from app.access.principal import Principal
+from app.access.refusals import too_fast
+from app.access.roles import Role
+from app.publication.canary import in_canary_slice
+from app.publication.edition import Edition, Representation, Sheet, tail
+from app.publication.responses import NotModified, Prepared, accepts_gzip
+from app.publication.selection import Selection, selection_of
+from app.wire.conditional import is_current
+from app.wire.envelope import AnyRequest, request_id
+from app.wire.problem import Problem, bad_request
+
+# These are the routes that a whole fleet polls, so the guard is called in the handler: Litestar copies the
+# handler object for each guard of each request, which costs as much as the rest of a 304 (measured).
+PARTNERS = require(Role.PARTNER, Role.ADMIN, charged=False)
+READERS = require_reader(charged=False)
+
+
+@get("/api/atr-rules/live", opt={"guard": PARTNERS})
+async def live(request: AnyRequest) -> ASGIApp:
+    """Partner Live Sync, exactly as seed 001 states it: confirmed rules only, the whole set authoritative."""
+    principal = await PARTNERS.admit(request)
+    edition = _edition(request)
+    poll = _Poll(request, edition, edition.sheet("live", canary=False), "live")
+    if poll.is_current():
+        if not poll.is_head:
+            request.app.state.pull_counter.count(principal.key_id, instant_of(request))
+        return NotModified(poll.headers)
+    if not poll.is_head:
+        _take_live_token(request, principal)
+        await _audit_pull(request, edition)
+    return poll.full()
+
+
+@get("/api/atr-rules", opt={"guard": READERS})
+async def atr_rules(request: AnyRequest) -> ASGIApp:
+    """Confirmed rules for agents and ATR tools, whole or since an instant, with what was withdrawn."""
+    return await _pull(request, _representation)
+
+
+@get("/api/rules", opt={"guard": READERS})
+async def rules(request: AnyRequest) -> ASGIApp:
+    """The public server's path for the same rules, for tools that know only that one; always YAML texts."""
+    return await _pull(request, lambda _request, _principal: "yaml")
+
+
+async def _pull(request: AnyRequest, choose: Callable[[AnyRequest, Principal], Representation]) -> ASGIApp:
+    principal = await READERS.admit(request)
+    edition = _edition(request)
+    representation = choose(request, principal)
+    percent: int = request.app.state.config.consensus.canary_percent
+    canary = principal.role is Role.AGENT and in_canary_slice(principal.subject, percent)
+    poll = _Poll(request, edition, edition.sheet(representation, canary=canary), representation)
+    if poll.is_current():
+        return NotModified(poll.headers)
+    if not poll.is_head:
+        charge(request, principal)
+    return poll.full()
+
+
+def _representation(request: AnyRequest, principal: Principal) -> Representation:
+    asked = request.query_params.get("format") if request.scope["query_string"] else None
+    if asked is None:
+        return "guard" if principal.role in {Role.AGENT, None} else "yaml"
+    if asked == "guard":
+        return "guard"
+    if asked == "yaml":
+        return "yaml"
+    raise bad_request("format: yaml or guard", "format")
+
+
+class _Poll:
+    """One request for one sheet: its validators, and its answer when something is new."""
+
+    def __init__(
+        self, request: AnyRequest, edition: Edition, sheet: Sheet, representation: Representation
+    ) -> None:
+        state = request.scope["state"]
+        self.is_head: bool = state["is_head"]
+        self._sent: dict[str, str] = state["headers"]
+        self._request = request
+        self._edition = edition
+        self._sheet = sheet
+        self._representation = representation
+        self._selection = _selection(request, sheet)
+        self._etag = sheet.etag
+        if self._selection is not None:
+            self._count, self._excerpt = sheet.excerpt(self._selection.keeps)
+            self._etag = edition.etag(self._count, f"{representation}&{self._selection.mark}")
+        freshness = request.app.state.freshness.token(edition, instant_of(request).timestamp())
+        self.headers = (
+            (b"etag", self._etag.encode("ascii")),
+            (b"last-modified", edition.last_modified.encode("ascii")),
+            (b"cache-control", b"private, no-cache"),
+            (b"vary", b"Authorization, Accept-Encoding"),
+            (b"threatcloud-freshness", freshness.encode("ascii")),
+        )
+
+    def is_current(self) -> bool:
+        return is_current(self._sent, self._etag, self._edition.published_at)
+
+    def full(self) -> Prepared:
+        rest = tail(request_id(self._request))
+        if self._selection is not None:
+            meta = self._edition.meta(self._representation, self._count, self._etag, self._selection.since)
+            return Prepared(self.headers, *_excerpt_body(self._excerpt, meta, rest))
+        body = self._sheet.body
+        if accepts_gzip(self._sent.get("accept-encoding", "")):
+            return Prepared(
+                (*self.headers, (b"content-encoding", b"gzip")), body.gzip, body.finish_gzip(rest)
+            )
+        return Prepared(self.headers, body.plain, rest)
+
+
+def _selection(request: AnyRequest, sheet: Sheet) -> Selection | None:
+    if not request.scope["query_string"]:
+        return None
+    selection = selection_of(request.query_params)
+    return None if selection is None or selection.is_everything(sheet) else selection
+
+
+def _excerpt_body(excerpt: bytes, meta: dict[str, Any], rest: bytes) -> tuple[bytes, bytes]:
+    encoded = json.dumps(meta, separators=(",", ":")).encode("ascii")
+    return b'{"ok":true,"data":[' + excerpt, b'],"meta":' + encoded + rest
+
+
+def _edition(request: AnyRequest) -> Edition:
+    edition: Edition | None = request.app.state.publisher.edition
+    if edition is None:
+        raise Problem(503, "The first publication is still being built.", headers={"Retry-After": "5"})
+    return edition
+
+
+def _take_live_token(request: AnyRequest, principal: Principal) -> None:
+    """One full answer a minute (seed 001: "sub-minute will 429"); what is not new never comes here."""
+    if principal.is_local:
+        return
+    bucket = request.app.state.gatekeeper.live_bucket
+    verdict = bucket.take(principal.key_id, instant_of(request).timestamp())
+    request.scope["state"]["rate_limit"] = verdict
+    if not verdict.allowed:
+        raise too_fast(verdict)
+
+
+async def _audit_pull(request: AnyRequest, edition: Edition) -> None:
+    now, actor, address = instant_of(request), actor_of(request), principal_of(request).address
+    await request.app.state.storage.write(
+        lambda db: audit.append(
+            db,
+            at=now,
+            actor=actor,
+            action="live.pull",
+            target=f"publication {edition.serial}",
+            address=address,
+        )
+    )
+
+
+distribution_handlers = [live, atr_rules, rules]

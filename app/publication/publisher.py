@@ -1,0 +1,248 @@
+"""The publisher: turns the effective set into the next publication, once per change, off the hot path."""
+
+import asyncio
+import base64
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import jwt
+from sqlite_utils import Database
+
+from app.access.signing_keys import SigningKeys
+from app.offload.memory import give_back
+from app.publication import store
+from app.publication.compose import Difference, Member, compose, difference, set_digest
+from app.publication.edition import Edition, Sign, print_edition
+from app.publication.errors import NothingHeld
+from app.publication.policy import PublicationPolicy
+from app.storage import Storage
+from app.wire.instants import from_text, to_text
+
+log = logging.getLogger(__name__)
+Audit = Callable[[Database], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """The set that should be served, and what it follows."""
+
+    previous: store.Record | None
+    hold: store.Hold | None
+    members: tuple[Member, ...]
+    instants: dict[Member, str]
+    changes: Difference
+    withdrawals: list[tuple[str, str]]
+    """Ids that left the set before and are not back."""
+
+
+class Publisher:
+    """Owns the edition that is served; only it replaces that, and always whole."""
+
+    def __init__(
+        self, storage: Storage, signing_keys: SigningKeys, policy: PublicationPolicy, issuer: str
+    ) -> None:
+        self._storage = storage
+        self._keys = signing_keys
+        self._policy = policy
+        self._issuer = issuer
+        self._turn = asyncio.Lock()
+        self._edition: Edition | None = None
+
+    @property
+    def edition(self) -> Edition | None:
+        """What is served now; None until the first publication is built or loaded."""
+        return self._edition
+
+    async def load(self) -> None:
+        """Serve what was served before the restart, byte for byte and under the same ETag."""
+        newest = await self._storage.read(store.latest)
+        if newest is None:
+            return
+        edition = await self._storage.read(lambda db: store.load_edition(db, newest))
+        if edition is None:
+            edition = await self._reprint(newest)
+        self._edition = edition
+
+    async def publish(self, reason: str, now: datetime, *, again: bool = False) -> store.Record | None:
+        """Publish the effective set if it differs from the newest publication (`again`: in any case).
+
+        Also when that was signed by other keys than those that sign now: what is served must verify with the
+        keys that we publish, after a rotation as after a loss of keys. While a rollback holds, the set stays the
+        one rolled back to, less what was quarantined since. Returns the new publication, or None when nothing
+        changed.
+        """
+        async with self._turn:
+            return await self._publish(reason, now, again=again, restores=None)
+
+    async def roll_back(self, serial: int, reason: str, now: datetime, audit: Audit) -> store.Record:
+        """Serve the set of an older publication again, under a new and higher serial, and hold it.
+
+        Raises `NoSuchPublication`.
+        """
+        async with self._turn:
+            await self._storage.read(lambda db: store.record(db, serial))
+            held = store.Hold(serial, to_text(now), reason)
+
+            def begin(db: Database) -> None:
+                store.set_hold(db, held)
+                audit(db)
+
+            await self._storage.write(begin)
+            published = await self._publish(reason, now, again=True, restores=serial)
+            assert published is not None  # noqa: S101 (`again` always publishes)
+            return published
+
+    async def release(self, now: datetime, audit: Audit) -> store.Record | None:
+        """End a rollback and publish the effective set; raises `NothingHeld`."""
+        async with self._turn:
+
+            def end(db: Database) -> None:
+                if not store.clear_hold(db):
+                    raise NothingHeld("no rollback is in force, so there is nothing to release")
+                audit(db)
+
+            await self._storage.write(end)
+            return await self._publish("rollback released", now, again=False, restores=None)
+
+    async def _publish(
+        self, reason: str, now: datetime, *, again: bool, restores: int | None
+    ) -> store.Record | None:
+        draft = await self._storage.read(_draft)
+        digest = set_digest(draft.members)
+        newest = draft.previous
+        if newest is not None and newest.digest == digest and self._signed_this(newest) and not again:
+            return None
+        instant = _next_instant(draft.previous, now)
+        record, edition, members = await self._print(draft, digest, instant, reason, restores)
+
+        def keep(db: Database) -> None:
+            store.insert_publication(db, record, members, draft.changes.withdrawn)
+            store.keep_bodies(db, edition)
+            store.forget_older(db, self._policy.keep, draft.hold.serial if draft.hold else None)
+
+        await self._storage.write(keep)
+        self._edition = edition
+        await asyncio.to_thread(give_back)
+        log.info(
+            "published",
+            extra={
+                "serial": record.serial,
+                "rules": record.total,
+                "canary": record.canary,
+                "added": len(draft.changes.added),
+                "changed": len(draft.changes.changed),
+                "withdrawn": len(draft.changes.withdrawn),
+                "reason": reason,
+            },
+        )
+        return record
+
+    async def _print(
+        self, draft: _Draft, digest: str, instant: datetime, reason: str, restores: int | None
+    ) -> tuple[store.Record, Edition, list[tuple[Member, str]]]:
+        stamp = to_text(instant)
+        serial = draft.previous.serial + 1 if draft.previous else 1
+        members = [(member, draft.instants.get(member, stamp)) for member in draft.members]
+        rules = await self._storage.read(lambda db: store.served_rules(db, members))
+        withdrawn = draft.withdrawals + [(rule_id, stamp) for rule_id in draft.changes.withdrawn]
+        edition = await asyncio.to_thread(
+            print_edition, serial, instant, digest, rules, withdrawn, self._sign_rule()
+        )
+        canary = sum(member.ring == "canary" for member in draft.members)
+        record = store.Record(
+            serial=serial,
+            published_at=stamp,
+            digest=digest,
+            total=len(members),
+            canary=canary,
+            reason=reason,
+            restores=restores,
+            manifest=self._manifest(draft, serial, stamp, digest),
+        )
+        return record, edition, members
+
+    async def _reprint(self, newest: store.Record) -> Edition:
+        """Build the sheets of the newest publication again, for a database that does not keep them."""
+
+        def read(db: Database) -> tuple[list[Any], list[tuple[str, str]]]:
+            instants = store.published_instants(db, newest.serial)
+            members = [(member, instants[member]) for member in compose(instants)]
+            return store.served_rules(db, members), store.withdrawals(db)
+
+        rules, withdrawn = await self._storage.read(read)
+        edition = await asyncio.to_thread(
+            print_edition,
+            newest.serial,
+            from_text(newest.published_at),
+            newest.digest,
+            rules,
+            withdrawn,
+            self._sign_rule(),
+        )
+        await self._storage.write(lambda db: store.keep_bodies(db, edition))
+        return edition
+
+    def _signed_this(self, record: store.Record) -> bool:
+        """Was it signed by the keys that sign now?"""
+        header = jwt.get_unverified_header(record.manifest)
+        claims = jwt.decode(record.manifest, options={"verify_signature": False})
+        return (header["kid"], claims.get("rule_key")) == (
+            self._keys.signer("manifest").kid,
+            self._keys.signer("rule").kid,
+        )
+
+    def _sign_rule(self) -> Sign:
+        key = self._keys.signer("rule").private
+        return lambda content: base64.b64encode(key.sign(content)).decode("ascii")
+
+    def _manifest(self, draft: _Draft, serial: int, stamp: str, digest: str) -> str:
+        """The signed statement of what the publication holds (JWS, compact form).
+
+        It names its predecessor by digest, so a chain of manifests shows a publication that was left out, and
+        the key that signed the rules.
+        """
+        signer = self._keys.signer("manifest")
+        previous = draft.previous.manifest if draft.previous else ""
+        claims = {
+            "iss": self._issuer,
+            "serial": serial,
+            "published_at": stamp,
+            "digest": digest,
+            "previous": hashlib.sha256(previous.encode()).hexdigest() if previous else None,
+            "rule_key": self._keys.signer("rule").kid,
+            "rules": {member.rule_id: member.digest for member in draft.members},
+        }
+        return jwt.encode(
+            claims, signer.private, algorithm="EdDSA", headers={"kid": signer.kid, "typ": "publication+jwt"}
+        )
+
+
+def _draft(db: Database) -> _Draft:
+    previous = store.latest(db)
+    before = store.published_instants(db, previous.serial) if previous else {}
+    hold = store.hold(db)
+    if hold is None:
+        members = compose(store.effective_members(db))
+    else:
+        revoked = store.revoked_ids(db)
+        held = store.published_members(db, hold.serial)
+        members = compose(m for m in held if (m.origin, m.rule_id) not in revoked)
+    known = {member.rule_id for member in members}
+    gone = [withdrawal for withdrawal in store.withdrawals(db) if withdrawal[0] not in known]
+    return _Draft(previous, hold, members, before, difference(before, members), gone)
+
+
+def _next_instant(previous: store.Record | None, now: datetime) -> datetime:
+    """`now`, but always in a later second than the last one.
+
+    ETags name a set by its instant, and `Last-Modified` has whole seconds only: two publications within one
+    second would look the same to a client that sends `If-Modified-Since`.
+    """
+    if previous is None:
+        return now
+    floor = from_text(previous.published_at).replace(microsecond=0) + timedelta(seconds=1)
+    return max(now, floor)

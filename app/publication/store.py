@@ -1,0 +1,210 @@
+"""The SQL of publications."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+import msgspec
+from sqlite_utils import Database
+
+from app.publication.body import PreparedBody
+from app.publication.compose import Member, Ring
+from app.publication.edition import Edition, Entry, Representation, ServedRule, Sheet
+from app.publication.errors import NoSuchPublication
+from app.wire.instants import from_text
+
+
+class Record(msgspec.Struct, frozen=True):
+    """One publication as the database lists it."""
+
+    serial: int
+    published_at: str
+    digest: str
+    total: int
+    canary: int
+    reason: str
+    restores: int | None
+    manifest: str
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """A rollback that holds back new publications until it is released."""
+
+    serial: int
+    since: str
+    reason: str
+
+
+_RECORD = "serial, published_at, digest, total, canary, reason, restores, manifest"
+
+
+def latest(db: Database) -> Record | None:
+    """The newest publication, or None before the first."""
+    row = db.execute(f"SELECT {_RECORD} FROM publication ORDER BY serial DESC LIMIT 1").fetchone()
+    return Record(*row) if row else None
+
+
+def record(db: Database, serial: int) -> Record:
+    """One publication; raises `NoSuchPublication`."""
+    row = db.execute(f"SELECT {_RECORD} FROM publication WHERE serial = ?", [serial]).fetchone()
+    if row is None:
+        raise NoSuchPublication(serial)
+    return Record(*row)
+
+
+def newest_records(db: Database, limit: int, before: int | None) -> list[Record]:
+    """Publications from newest to oldest, those below the serial `before` when given."""
+    rows = db.execute(
+        f"SELECT {_RECORD} FROM publication WHERE serial < ? ORDER BY serial DESC LIMIT ?",
+        [before if before is not None else 1 << 62, limit],
+    )
+    return [Record(*row) for row in rows]
+
+
+def effective_members(db: Database) -> list[Member]:
+    """Every rule that an origin holds and wants served, before ids are settled."""
+    rows = db.execute("SELECT rule_id, origin, digest, state FROM rule WHERE state IN ('active', 'canary')")
+    return [Member(i, o, d, "canary" if state == "canary" else "stable") for i, o, d, state in rows]
+
+
+def published_members(db: Database, serial: int) -> list[Member]:
+    """The set of a kept publication; raises `NoSuchPublication`."""
+    record(db, serial)
+    rows = db.execute("SELECT rule_id, origin, digest, ring FROM publication_rule WHERE serial = ?", [serial])
+    return [Member(*row) for row in rows]
+
+
+def revoked_ids(db: Database) -> set[tuple[str, str]]:
+    """`(origin, rule_id)` of rules that no rollback may bring back: quarantined or withdrawn by decision."""
+    rows = db.execute(
+        "SELECT origin, rule_id FROM rule WHERE state IN ('quarantined', 'withdrawn')"
+        " AND origin NOT LIKE 'upstream:%'"
+    )
+    return set(rows.fetchall())
+
+
+def published_instants(db: Database, serial: int) -> dict[Member, str]:
+    """When each member of a publication was first published in its present form."""
+    rows = db.execute(
+        "SELECT rule_id, origin, digest, ring, published_at FROM publication_rule WHERE serial = ?", [serial]
+    )
+    return {Member(*row[:4]): row[4] for row in rows}
+
+
+def served_rules(db: Database, members: Iterable[tuple[Member, str]]) -> list[ServedRule]:
+    """Everything that the sheets say of these `(member, published_at)`, in their order."""
+    rules: list[ServedRule] = []
+    for member, published_at in members:
+        row = db.execute(
+            "SELECT text, guard_text, category, severity, mitre_techniques, tags FROM rule_text"
+            " WHERE digest = ?",
+            [member.digest],
+        ).fetchone()
+        text, guard_text, category, severity, techniques, tags = row
+        rules.append(
+            ServedRule(
+                rule_id=member.rule_id,
+                text=text,
+                guard_text=guard_text,
+                source=member.source,
+                category=category,
+                severity=severity,
+                mitre_techniques=techniques,
+                tags=tags,
+                ring=member.ring,
+                published_at=published_at,
+            )
+        )
+    return rules
+
+
+def insert_publication(
+    db: Database, new: Record, members: Sequence[tuple[Member, str]], withdrawn: Iterable[str]
+) -> None:
+    """Keep a publication and note which ids left the set with it."""
+    db.execute(f"INSERT INTO publication ({_RECORD}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _astuple(new))
+    db.conn.executemany(
+        "INSERT INTO publication_rule (serial, rule_id, origin, digest, ring, published_at)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        [(new.serial, m.rule_id, m.origin, m.digest, m.ring, instant) for m, instant in members],
+    )
+    db.conn.executemany("DELETE FROM withdrawal WHERE rule_id = ?", [(m.rule_id,) for m, _ in members])
+    db.conn.executemany(
+        "INSERT OR REPLACE INTO withdrawal (rule_id, serial, withdrawn_at) VALUES (?, ?, ?)",
+        [(rule_id, new.serial, new.published_at) for rule_id in withdrawn],
+    )
+
+
+def withdrawals(db: Database) -> list[tuple[str, str]]:
+    """`(rule_id, withdrawn_at)`, oldest first."""
+    return list(db.execute("SELECT rule_id, withdrawn_at FROM withdrawal ORDER BY withdrawn_at, rule_id"))
+
+
+def keep_bodies(db: Database, edition: Edition) -> None:
+    """Keep the sheets of the newest publication, and of no other."""
+    db.execute("DELETE FROM publication_body")
+    db.conn.executemany(
+        "INSERT INTO publication_body (serial, representation, ring, body, gzip, entries)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        [
+            (
+                edition.serial,
+                representation,
+                ring,
+                sheet.body.plain,
+                sheet.body.gzip,
+                msgspec.msgpack.encode([sheet.etag, sheet.entries]),
+            )
+            for (representation, ring), sheet in edition.sheets.items()
+        ],
+    )
+
+
+def load_edition(db: Database, newest: Record) -> Edition | None:
+    """The newest publication as it was served before a restart, or None when its sheets are not kept."""
+    rows = db.execute(
+        "SELECT representation, ring, body, gzip, entries FROM publication_body WHERE serial = ?",
+        [newest.serial],
+    ).fetchall()
+    sheets: dict[tuple[Representation, Ring], Sheet] = {}
+    for representation, ring, body, gzip, packed in rows:
+        etag, entries = msgspec.msgpack.decode(packed, type=tuple[str, tuple[Entry, ...]])
+        sheets[representation, ring] = Sheet(PreparedBody.restore(body, gzip), entries, etag)
+    if not sheets:
+        return None
+    instant: datetime = from_text(newest.published_at)
+    return Edition(newest.serial, instant, newest.digest, sheets, tuple(withdrawals(db)))
+
+
+def forget_older(db: Database, keep: int, pinned: int | None) -> int:
+    """Drop publications beyond the newest `keep`, except the one a rollback holds; returns how many."""
+    oldest = db.execute(
+        "SELECT serial FROM publication ORDER BY serial DESC LIMIT 1 OFFSET ?", [keep - 1]
+    ).fetchone()
+    if oldest is None:
+        return 0
+    bounds = [oldest[0], pinned if pinned is not None else -1]
+    db.execute("DELETE FROM publication_rule WHERE serial < ? AND serial != ?", bounds)
+    return db.execute("DELETE FROM publication WHERE serial < ? AND serial != ?", bounds).rowcount
+
+
+def hold(db: Database) -> Hold | None:
+    """The rollback in force, or None."""
+    row = db.execute("SELECT serial, since, reason FROM hold WHERE name = 'publication'").fetchone()
+    return Hold(*row) if row else None
+
+
+def set_hold(db: Database, new: Hold) -> None:
+    """Hold back new publications at an older set."""
+    db.execute(
+        "INSERT OR REPLACE INTO hold (name, serial, since, reason) VALUES ('publication', ?, ?, ?)",
+        [new.serial, new.since, new.reason],
+    )
+
+
+def clear_hold(db: Database) -> bool:
+    """Let new publications through again; False when nothing was held."""
+    return db.execute("DELETE FROM hold WHERE name = 'publication'").rowcount > 0
+
+
+def _astuple(new: Record) -> tuple[object, ...]:
+    return tuple(getattr(new, name) for name in new.__struct_fields__)
