@@ -1,0 +1,85 @@
+"""What the scheduler runs, and when."""
+
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MISSED
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from app.access.pulls import PullCounter, append_pulls
+from app.config import Config
+from app.consensus.service import Consensus
+from app.publication.publisher import Publisher
+from app.storage import Storage
+
+log = logging.getLogger(__name__)
+
+
+class Jobs:
+    """The scheduled work of the one process that holds the lock.
+
+    A job that is late runs once, however many runs it missed; it never runs twice at a time.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        consensus: Consensus,
+        publisher: Publisher,
+        pull_counter: PullCounter,
+        config: Config,
+    ) -> None:
+        self._storage = storage
+        self._consensus = consensus
+        self._publisher = publisher
+        self._pulls = pull_counter
+        self._config = config
+        self._scheduler: Any = AsyncIOScheduler(timezone=UTC)
+
+    def start(self) -> None:
+        """Schedule everything; call inside the running event loop."""
+        cycle = self._config.consensus.cycle_seconds
+        self._add(self.promote_confirmed_proposals, seconds=cycle)
+        self._add(self.write_pull_counts, seconds=300)
+        self._scheduler.add_listener(_report, EVENT_JOB_ERROR | EVENT_JOB_MISSED)
+        self._scheduler.start()
+
+    async def stop(self) -> None:
+        """Stop scheduling and write what is only counted in memory."""
+        self._scheduler.shutdown(wait=False)
+        await self.write_pull_counts(everything=True)
+
+    async def promote_confirmed_proposals(self) -> None:
+        """Promote what enough independent scanners confirmed; publishes when that changed the set.
+
+        Also publishes what an earlier change could not, for instance on a full disk.
+        """
+        await self._consensus.run_cycle(datetime.now(UTC))
+        await self._publisher.publish("unpublished changes", datetime.now(UTC))
+
+    async def write_pull_counts(self, *, everything: bool = False) -> None:
+        """Write the finished hours' 304s to the audit log, one row per key and hour."""
+        now = datetime.now(UTC)
+        counts = self._pulls.flush(now, force=everything)
+        if counts:
+            await self._storage.write(lambda db: append_pulls(db, counts, now))
+
+    def _add(self, job: Any, *, seconds: int) -> None:
+        self._scheduler.add_job(
+            job,
+            "interval",
+            seconds=seconds,
+            jitter=min(5, seconds // 10) or None,
+            id=job.__name__,
+            coalesce=True,
+            max_instances=1,
+            misfire_grace_time=seconds,
+        )
+
+
+def _report(event: Any) -> None:
+    if event.exception:
+        log.error("job %s failed", event.job_id, exc_info=event.exception)
+    else:
+        log.warning("job %s missed its time", event.job_id)

@@ -1,0 +1,1 @@
+"""The HTTP server: edge, application, lifespan, health, and gunicorn around it."""

@@ -1,0 +1,187 @@
+"""What `data` holds where a handler writes it member by member; the fuzz test holds every answer against it."""
+
+from typing import Any, Literal
+
+import msgspec
+
+from app.access.keys import KeyRecord
+from app.access.signing_keys import KeyUse
+from app.consensus.states import Status
+from app.consensus.submission import Outcome
+
+
+class Alive(msgspec.Struct):
+    """`GET /health`."""
+
+    status: Literal["alive"]
+    version: str
+
+
+class Ready(msgspec.Struct):
+    """`GET /ready`; `serial` is the publication that is served."""
+
+    status: Literal["ready"]
+    serial: int
+
+
+class IssuedKey(KeyRecord, frozen=True, kw_only=True):
+    """A new key; `token` is shown here and never again."""
+
+    token: str
+    note: str
+
+
+class IssuedPartnerKey(msgspec.Struct, rename="camel"):
+    """A new partner key in the public server's shape; `client_key` is shown here and never again."""
+
+    partner_name: str
+    client_id: str
+    client_key: str
+    note: str
+    id: str
+    expires_at: str | None
+
+
+class Registered(msgspec.Struct, rename="camel"):
+    """A new identity of a client that registered itself; `client_key` is shown here and never again."""
+
+    client_key: str
+    client_id: str
+    subject: str
+    id: str
+
+
+class ShownSigningKey(msgspec.Struct):
+    """One accepted signing key; the active one of each use signs."""
+
+    kid: str
+    use: KeyUse
+    created_at: str
+    active: bool
+
+
+class NewSigningKey(msgspec.Struct):
+    """The key that signs from now on."""
+
+    kid: str
+    use: KeyUse
+
+
+class RetiredSigningKey(msgspec.Struct):
+    """The key that is gone."""
+
+    kid: str
+    retired: bool
+
+
+class ProposalReceipt(msgspec.Struct, rename="camel", omit_defaults=True):
+    """What became of a proposal; `reasons` keep a draft from being a rule."""
+
+    message: Outcome
+    pattern_hash: str
+    status: Status
+    confirmations: int
+    required: int
+    reasons: list[str] = []
+
+
+class DecidedProposal(msgspec.Struct, rename="camel"):
+    """Where a decision left a proposal, and what it waits for still."""
+
+    message: str
+    pattern_hash: str
+    status: Status
+    confirmations: int
+    required: int
+    missing: list[str]
+
+
+class FeedbackReceipt(msgspec.Struct):
+    """What a vote did to its rule."""
+
+    message: str
+    quarantined: bool
+    flagged: bool
+
+
+class SettledFeedback(msgspec.Struct, rename="camel"):
+    """How many votes count no more."""
+
+    message: str
+    rule_id: str
+    settled: int
+
+
+class LiveRule(msgspec.Struct, rename="camel"):
+    """One confirmed rule as partners get it."""
+
+    rule_id: str
+    rule_content: str
+    published_at: str
+    source: str
+    category: str
+    severity: str
+    mitre_techniques: str
+    tags: str
+
+
+class SignedRule(LiveRule, rename="camel"):
+    """One rule as agents get it; `signature` is base64 of Ed25519 over the UTF-8 bytes of `rule_content`."""
+
+    signature: str
+
+
+class Publication(msgspec.Struct, rename="camel"):
+    """One publication; `restores` is the serial that a rollback brought back."""
+
+    serial: int
+    published_at: str
+    digest: str
+    total: int
+    canary: int
+    reason: str
+    restores: int | None
+
+
+class SignedPublication(Publication, rename="camel"):
+    """A publication with its signed manifest (JWS)."""
+
+    manifest: str
+
+
+class MemberRule(msgspec.Struct, rename="camel"):
+    """One rule of a publication: its text by digest, and who gets it."""
+
+    rule_id: str
+    origin: str
+    digest: str
+    ring: Literal["stable", "canary"]
+
+
+class WholePublication(SignedPublication, rename="camel"):
+    """A publication with manifest and members."""
+
+    rules: list[MemberRule]
+
+
+class PublicationDiff(msgspec.Struct, rename={"before": "from", "after": "to"}):
+    """Rule ids that came, changed and went between two serials."""
+
+    before: int
+    after: int
+    added: list[str]
+    changed: list[str]
+    withdrawn: list[str]
+
+
+class WithdrawnRule(msgspec.Struct, rename="camel"):
+    """A local rule that is out of service."""
+
+    rule_id: str
+    state: Literal["withdrawn"]
+
+
+class JwkSet(msgspec.Struct):
+    """RFC 7517."""
+
+    keys: list[dict[str, Any]]

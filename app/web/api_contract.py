@@ -1,0 +1,126 @@
+"""What each route takes and gives, as one table: handlers read body and query themselves, so no signature says it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from app.access.audit import AuditEntry
+from app.access.chain import ChainReport
+from app.access.keys import KeyRecord
+from app.access.roles import Role
+from app.access.routes import NewKey, NewPartnerKey, Registration
+from app.access.signing_keys import KeyUse
+from app.consensus.cycle import CycleReport
+from app.consensus.feedback import Tally
+from app.consensus.routes import (
+    Action,
+    Approval,
+    Feedback,
+    NewProposal,
+    PatternHash,
+    Settlement,
+    SuppliedText,
+    WithReason,
+)
+from app.consensus.states import Status
+from app.consensus.views import Listed, Shown, Why
+from app.publication.routes import Reason
+from app.rules.listing import Shown as HeldRule
+from app.rules.local import Imported
+from app.rules.routes import ImportBody, WithdrawBody
+from app.web import api_answers as answers
+from app.wire.paging import MAX_LIMIT
+
+JSON = "application/json"
+Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT)]
+Serial = Annotated[int, Meta(ge=1, le=1 << 53)]
+Text = Annotated[str, Meta(min_length=1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """One route: types of body, query and `data` (None: there is none), and the statuses of its successes.
+
+    `media` other than JSON means that the answer is not enveloped; `data` then describes the whole of it.
+    """
+
+    data: Any
+    body: Any = None
+    query: Mapping[str, Any] = field(default_factory=dict)
+    status: tuple[int, ...] = (200,)
+    media: str = JSON
+    is_conditional: bool = False
+
+
+def _listed(data: Any, **query: Any) -> Contract:
+    return Contract(data, query={"limit": Limit, "cursor": str, **query})
+
+
+def _distributed(data: Any, **query: Any) -> Contract:
+    filters = {"since": datetime, "category": str, "severity": str, "source": str}
+    return Contract(data, query=filters | query, is_conditional=True)
+
+
+_DECIDED = Contract(answers.DecidedProposal, body=WithReason)
+_VOTED = Contract(answers.FeedbackReceipt, body=Feedback, status=(201,))
+_PEM = Contract(str, media="text/plain")
+
+PATH_PARAMETERS: Mapping[str, Any] = {
+    "key_id": Text,
+    "kid": Text,
+    "pattern_hash": PatternHash,
+    "rule_id": Text,
+    "serial": Serial,
+    "use": KeyUse,
+}
+
+CONTRACTS: Mapping[str, Contract] = {
+    "GET /health": Contract(answers.Alive),
+    "GET /ready": Contract(answers.Ready),
+    "GET /.well-known/jwks.json": Contract(answers.JwkSet, media="application/jwk-set+json"),
+    "GET /.well-known/rule-key.pem": _PEM,
+    "GET /.well-known/manifest-key.pem": _PEM,
+    "GET /api/atr-rules/live": _distributed(list[answers.LiveRule]),
+    "GET /api/atr-rules": _distributed(list[answers.SignedRule], format=Literal["yaml", "guard"]),
+    "GET /api/rules": _distributed(list[answers.SignedRule]),
+    "POST /api/atr-proposals": Contract(answers.ProposalReceipt, body=NewProposal, status=(201, 200)),
+    "GET /api/atr-proposals": _listed(list[Listed], status=Status, waitingFor=Literal["reviewer"]),
+    "PATCH /api/atr-proposals": Contract(answers.DecidedProposal, body=Action),
+    "GET /api/atr-proposals/{pattern_hash}": Contract(Shown),
+    "GET /api/atr-proposals/{pattern_hash}/why": Contract(Why),
+    "POST /api/atr-proposals/{pattern_hash}/approve": Contract(answers.DecidedProposal, body=Approval),
+    "POST /api/atr-proposals/{pattern_hash}/reject": _DECIDED,
+    "POST /api/atr-proposals/{pattern_hash}/text": Contract(answers.DecidedProposal, body=SuppliedText),
+    "POST /api/atr-proposals/{pattern_hash}/withdraw": _DECIDED,
+    "POST /api/atr-proposals/{pattern_hash}/reopen": _DECIDED,
+    "POST /api/admin/promote": Contract(CycleReport),
+    "POST /api/atr-feedback": _VOTED,
+    "POST /api/rule-feedback": _VOTED,
+    "GET /api/atr-feedback": Contract(list[Tally]),
+    "POST /api/atr-feedback/settle": Contract(answers.SettledFeedback, body=Settlement),
+    "POST /api/admin/keys": Contract(answers.IssuedKey, body=NewKey, status=(201,)),
+    "GET /api/admin/keys": _listed(list[KeyRecord], role=Role, subject=str),
+    "GET /api/admin/keys/{key_id}": Contract(KeyRecord),
+    "DELETE /api/admin/keys/{key_id}": Contract(KeyRecord),
+    "POST /api/admin/partner-keys": Contract(answers.IssuedPartnerKey, body=NewPartnerKey, status=(201,)),
+    "POST /api/clients/register": Contract(answers.Registered, body=Registration, status=(201,)),
+    "GET /api/admin/signing-keys": Contract(list[answers.ShownSigningKey]),
+    "POST /api/admin/signing-keys/{use}/rotate": Contract(answers.NewSigningKey, status=(201,)),
+    "DELETE /api/admin/signing-keys/{kid}": Contract(answers.RetiredSigningKey),
+    "GET /api/audit-log": _listed(list[AuditEntry], action=str, actor=str, since=datetime),
+    "GET /api/admin/audit/verify": Contract(ChainReport),
+    "GET /api/admin/rules": _listed(list[HeldRule], origin=str, state=str, category=str, severity=str),
+    "GET /api/admin/rules/{rule_id}": Contract(list[HeldRule]),
+    "POST /api/admin/rules/import": Contract(list[Imported], body=ImportBody),
+    "POST /api/admin/rules/{rule_id}/withdraw": Contract(answers.WithdrawnRule, body=WithdrawBody),
+    "GET /api/publications": _listed(list[answers.Publication]),
+    "GET /api/publications/current": Contract(answers.SignedPublication),
+    "GET /api/publications/diff": Contract(answers.PublicationDiff, query={"from": Serial, "to": Serial}),
+    "GET /api/publications/{serial}": Contract(answers.WholePublication),
+    "POST /api/publications/{serial}/rollback": Contract(answers.Publication, body=Reason),
+    "POST /api/publications/release": Contract(answers.Publication | None),
+}
+"""`METHOD path` as `docs/api.md` writes it."""

@@ -1,0 +1,92 @@
+"""The application: every capability's routes, one error contract, and the edge around it."""
+
+import logging
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import cast
+
+from litestar import Litestar
+from litestar.exceptions import HTTPException
+
+from app.access.networks import Networks
+from app.access.routes import access_handlers
+from app.config import Config
+from app.consensus.routes import consensus_handlers
+from app.offload import LaneClosed
+from app.publication.distribution import distribution_handlers
+from app.publication.routes import publication_handlers
+from app.rules.routes import rules_handlers
+from app.storage import StorageUnavailable
+from app.web.access_log import AccessLog
+from app.web.api_description import show_description
+from app.web.asgi import App, Receive, Scope, Send
+from app.web.edge import Edge
+from app.web.errors import (
+    on_defect,
+    on_http_exception,
+    on_lane_closed,
+    on_problem,
+    on_storage_unavailable,
+)
+from app.web.health import health_handlers
+from app.web.lifespan import opened
+from app.web.options import options_handlers
+from app.wire.problem import Problem
+
+log = logging.getLogger(__name__)
+
+
+class Application:
+    """What gunicorn serves: the edge, with the Litestar application inside (`litestar`)."""
+
+    def __init__(self, litestar: Litestar, edge: Edge) -> None:
+        self.litestar = litestar
+        self._edge = edge
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request, or run the lifespan."""
+        await self._edge(scope, receive, send)
+
+
+def create_application(config: Config, *, serving: bool = True) -> Application:
+    """Build the application; nothing is opened before its lifespan starts."""
+    access_log = AccessLog(sys.stderr.buffer if serving and config.log.requests else None)
+
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        async with opened(app, config, serving=serving):
+            yield
+        access_log.flush()
+
+    handlers = [
+        *health_handlers,
+        show_description,
+        *access_handlers,
+        *consensus_handlers,
+        *distribution_handlers,
+        *publication_handlers,
+        *rules_handlers,
+    ]
+    litestar = Litestar(
+        route_handlers=[*options_handlers(handlers), *handlers],
+        lifespan=[lifespan],
+        exception_handlers={
+            Problem: on_problem,
+            HTTPException: on_http_exception,
+            StorageUnavailable: on_storage_unavailable,
+            LaneClosed: on_lane_closed,
+            Exception: on_defect,
+        },
+        openapi_config=None,
+        request_max_body_size=config.server.max_body_bytes,
+        logging_config=None,
+        debug=False,
+    )
+    edge = Edge(
+        cast("App", litestar),
+        trusted_proxies=Networks.parse(config.access.trusted_proxies),
+        body_seconds=config.server.body_seconds,
+        access_log=access_log,
+    )
+    return Application(litestar, edge)

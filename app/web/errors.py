@@ -1,0 +1,67 @@
+"""How every refusal and defect becomes an enveloped answer."""
+
+import logging
+from typing import Any
+
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+
+from app.offload import LaneClosed
+from app.storage import StorageUnavailable
+from app.wire.envelope import refusal, request_id
+from app.wire.problem import Problem, bad_request
+
+log = logging.getLogger(__name__)
+
+_SENTENCES = {
+    404: "There is no such path.",
+    405: "This path does not take that method; see the Allow header.",
+    413: "The body is larger than this server takes.",
+}
+
+
+def on_problem(request: Request[Any, Any, Any], error: Problem) -> Response[bytes]:
+    """A refusal raised on purpose."""
+    return refusal(request_id(request), error)
+
+
+def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """A refusal by the framework: the same envelope, none of its words where they say nothing to a client."""
+    if error.status_code >= 500:
+        return on_defect(request, error)
+    headers = {name.title(): value for name, value in (error.headers or {}).items()}
+    if "GET" in headers.get("Allow", "") and "HEAD" not in headers["Allow"]:
+        headers["Allow"] += ", HEAD"
+    if isinstance(error, ValidationException) and isinstance(error.extra, list) and error.extra:
+        return refusal(request_id(request), _invalid_parameter(error.extra[0]))
+    sentence = _SENTENCES.get(error.status_code, error.detail)
+    return refusal(request_id(request), Problem(error.status_code, sentence, headers=headers))
+
+
+def on_storage_unavailable(request: Request[Any, Any, Any], error: StorageUnavailable) -> Response[bytes]:
+    """Nothing was kept, and the client may try again."""
+    log.error("storage unavailable: %s", error, extra={"request_id": request_id(request)})
+    problem = Problem(
+        503, "The database cannot take this now; nothing was kept. Try again.", headers={"Retry-After": "30"}
+    )
+    return refusal(request_id(request), problem)
+
+
+def on_lane_closed(request: Request[Any, Any, Any], _error: LaneClosed) -> Response[bytes]:
+    """The server stops; nothing was kept, and the client may try again."""
+    problem = Problem(
+        503, "The server is stopping; nothing was kept. Try again.", headers={"Retry-After": "5"}
+    )
+    return refusal(request_id(request), problem)
+
+
+def on_defect(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """A defect of ours: logged whole, told to the client as an id only."""
+    log.error("request failed", exc_info=error, extra={"request_id": request_id(request)})
+    return refusal(request_id(request), Problem(500, "Internal error; the log has it under this request_id."))
+
+
+def _invalid_parameter(found: dict[str, Any]) -> Problem:
+    """What is wrong with a part of the path, as the framework found it: `{"key": ..., "message": ...}`."""
+    field, what = str(found.get("key", "path")), str(found.get("message", "is not valid"))
+    return bad_request(f"{field}: {what[0].lower()}{what[1:]}", field)

@@ -1,0 +1,22 @@
+"""Taking the process lock with patience: whoever has it may be about to finish."""
+
+import asyncio
+from pathlib import Path
+
+from app.storage import AlreadyRunning
+from app.storage.lock import ProcessLock
+
+
+async def take_lock(state_dir: Path, purpose: str, seconds: float) -> ProcessLock:
+    """Take the lock of a state folder, waiting up to `seconds` for it; raises `AlreadyRunning`."""
+    lock = ProcessLock(state_dir, purpose)
+    deadline = asyncio.get_running_loop().time() + seconds
+    while True:
+        try:
+            lock.acquire()
+        except AlreadyRunning:
+            if asyncio.get_running_loop().time() >= deadline:
+                raise
+            await asyncio.sleep(0.05)
+        else:
+            return lock
