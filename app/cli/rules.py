@@ -1,0 +1,167 @@
+"""`threatcloud rules`: import, list, show, check, withdraw."""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from app.cli.instance import Instance, with_instance
+from app.cli.options import api_command, json_option
+from app.cli.output import fields, show, table
+from app.offload import Lane, LaneError
+from app.rules.check import CheckResult, check_text
+
+MAX_FILE_BYTES = 1 << 20
+CHECK_SECONDS = 20.0
+
+
+@click.group()
+def rules() -> None:
+    """Rules that this instance holds."""
+
+
+@rules.command("import")
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@api_command
+def import_(path: Path, config_path: Path | None, as_json: bool) -> None:
+    """Import a rule file, or every .yaml, .yml and .json file below a folder, as local rules.
+
+    All or nothing: one text that is no valid rule, or an id that upstream holds, and nothing is imported.
+    """
+    files = read_files(path)
+
+    async def act(instance: Instance) -> dict[str, Any]:
+        return await instance.call("POST", "/api/admin/rules/import", json={"rules": files})
+
+    click.echo(f"importing {len(files)} files", err=True)
+    imported = with_instance(config_path, act)["data"]
+    counts = {c: sum(r["change"] == c for r in imported) for c in ("added", "changed", "unchanged")}
+    lines = [f"{name}: {count}" for name, count in counts.items()]
+    lines += [f"{r['ruleId']}: not for Guards: {r['guardRefusal']}" for r in imported if r["guardRefusal"]]
+    show(imported, as_json=as_json, text="\n".join(lines))
+
+
+@rules.command("list")
+@click.option("--origin", default="", help="local, community or upstream:NAME.")
+@click.option("--state", default="", help="active, canary, quarantined or withdrawn.")
+@click.option("--category", default="")
+@click.option("--severity", default="")
+@click.option("--limit", type=click.IntRange(1), help="At most so many (default: all).")
+@api_command
+def list_(
+    origin: str,
+    state: str,
+    category: str,
+    severity: str,
+    limit: int | None,
+    config_path: Path | None,
+    as_json: bool,
+) -> None:
+    """List held rules by id."""
+    wanted = {"origin": origin, "state": state, "category": category, "severity": severity}
+
+    async def act(instance: Instance) -> list[dict[str, Any]]:
+        return [item async for item in instance.pages("/api/admin/rules", limit, **wanted)]
+
+    held = with_instance(config_path, act)
+    columns = ("ruleId", "origin", "state", "severity", "category", "title")
+    show(held, as_json=as_json, text=table([[rule[name] for name in columns] for rule in held], columns))
+
+
+@rules.command("show")
+@click.argument("rule_id")
+@api_command
+def show_(rule_id: str, config_path: Path | None, as_json: bool) -> None:
+    """Show a rule with its text, from every origin that holds it."""
+
+    async def act(instance: Instance) -> dict[str, Any]:
+        return await instance.call("GET", f"/api/admin/rules/{rule_id}")
+
+    held = with_instance(config_path, act)["data"]
+    names = ("ruleId", "origin", "state", "title", "category", "severity", "reason", "guardRefusal")
+    texts = [f"{fields(rule, names)}\n\n{rule['text']}" for rule in held]
+    show(held, as_json=as_json, text="\n".join(texts))
+
+
+@rules.command()
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.option("--quality", type=click.Choice(["standard", "strict"]), default="standard", show_default=True)
+@json_option
+def check(path: Path, quality: Literal["standard", "strict"], as_json: bool) -> None:
+    """Check rule files as the gate would: structure, regular expressions, time, own test cases.
+
+    Needs no instance. Exit code 1 when a file does not pass.
+    """
+    files = read_files(path)
+    results = asyncio.run(_check(files, quality, quiet=as_json))
+    failed = [result for result in results if not result["passed"]]
+    lines = [f"{r['name']}: {reason}" for r in failed for reason in r["reasons"]]
+    lines += [f"{r['name']}: not for Guards: {r['guard_refusal']}" for r in results if r["guard_refusal"]]
+    lines.append(f"{len(results) - len(failed)} of {len(results)} pass")
+    show(results, as_json=as_json, text="\n".join(lines))
+    if failed:
+        raise SystemExit(1)
+
+
+@rules.command()
+@click.argument("rule_id")
+@click.option("--reason", required=True, help="Why; it goes to the audit log.")
+@api_command
+def withdraw(rule_id: str, reason: str, config_path: Path | None, as_json: bool) -> None:
+    """Take a local rule out of service."""
+
+    async def act(instance: Instance) -> dict[str, Any]:
+        return await instance.call("POST", f"/api/admin/rules/{rule_id}/withdraw", json={"reason": reason})
+
+    data = with_instance(config_path, act)["data"]
+    show(data, as_json=as_json, text=f"withdrawn {rule_id}")
+
+
+def read_files(path: Path) -> list[dict[str, str]]:
+    """The texts at a path, named by their path below it; raises `click.ClickException`."""
+    paths = [path] if path.is_file() else sorted(p for p in path.rglob("*") if _is_rule_file(p))
+    if not paths:
+        raise click.ClickException(f"{path}: there is no .yaml, .yml or .json file below it")
+    return [{"name": str(p.relative_to(path) if p != path else p.name), "text": _read(p)} for p in paths]
+
+
+def _is_rule_file(path: Path) -> bool:
+    return path.suffix in {".yaml", ".yml", ".json"} and path.is_file()
+
+
+def _read(path: Path) -> str:
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise click.ClickException(f"{path}: larger than {MAX_FILE_BYTES} bytes, so not a rule")
+    try:
+        return path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise click.ClickException(f"{path}: not UTF-8 (byte {error.start})") from error
+
+
+async def _check(
+    files: Sequence[dict[str, str]], quality: Literal["standard", "strict"], *, quiet: bool
+) -> list[dict[str, Any]]:
+    lane = Lane(CHECK_SECONDS)
+    results: list[dict[str, Any]] = []
+    try:
+        with click.progressbar(length=len(files), label="checking", file=sys.stderr, hidden=quiet) as bar:
+            for file in files:
+                try:
+                    result = await lane.call(check_text, file["text"], quality)
+                except LaneError as error:
+                    result = CheckResult(False, (str(error),), None)
+                results.append(
+                    {
+                        "name": file["name"],
+                        "passed": result.passed,
+                        "reasons": [*result.reasons],
+                        "guard_refusal": result.guard_refusal,
+                    }
+                )
+                bar.update(1)
+    finally:
+        await lane.close()
+    return results
