@@ -228,9 +228,9 @@ def _draft(db: Database) -> _Draft:
     if hold is None:
         members = compose(store.effective_members(db))
     else:
-        revoked = store.revoked_ids(db)
+        own = store.own_ids_in_service(db)
         held = store.published_members(db, hold.serial)
-        members = compose(m for m in held if (m.origin, m.rule_id) not in revoked)
+        members = compose(m for m in held if m.origin.startswith("upstream:") or (m.origin, m.rule_id) in own)
     known = {member.rule_id for member in members}
     gone = [withdrawal for withdrawal in store.withdrawals(db) if withdrawal[0] not in known]
     return _Draft(previous, hold, members, before, difference(before, members), gone)

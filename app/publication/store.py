@@ -73,10 +73,14 @@ def published_members(db: Database, serial: int) -> list[Member]:
     return [Member(*row) for row in rows]
 
 
-def revoked_ids(db: Database) -> set[tuple[str, str]]:
-    """`(origin, rule_id)` of rules that no rollback may bring back: quarantined or withdrawn by decision."""
+def own_ids_in_service(db: Database) -> set[tuple[str, str]]:
+    """`(origin, rule_id)` of our own rules in service: only these may a rollback serve again.
+
+    What was quarantined or withdrawn by decision stays out, and so does a community rule under an id that it has
+    given up since.
+    """
     rows = db.execute(
-        "SELECT origin, rule_id FROM rule WHERE state IN ('quarantined', 'withdrawn')"
+        "SELECT origin, rule_id FROM rule WHERE state IN ('active', 'canary')"
         " AND origin NOT LIKE 'upstream:%'"
     )
     return set(rows.fetchall())

@@ -28,6 +28,7 @@ HEADER_SECONDS = 15.0
 STALL_SECONDS = 15.0
 """A client that acknowledges not one byte of an answer for this long is cut off."""
 SWITCH_SECONDS = 0.0005
+"""How long a thread may keep the interpreter when others wait for it."""
 
 _SENTENCES = {
     400: "This is not an HTTP/1.1 request",

@@ -21,7 +21,7 @@ from app.publication.policy import PublicationPolicy
 from app.publication.publisher import Publisher
 from app.publication.selection import Selection
 from app.rules.inspect import inspect_text
-from app.rules.store import hold_rule, put_text, set_state
+from app.rules.store import hold_rule, put_text, set_state, yield_id
 from app.rules.validate import Profile
 from app.storage import Storage
 from app.wire.instants import from_text, to_text
@@ -286,6 +286,16 @@ async def test_a_rollback_never_brings_back_what_was_quarantined(world: World) -
     await world.drop("ATR-2026-90002", "community", "quarantined")
     await world.publisher.publish("quarantine", NOON + timedelta(hours=1))
     await world.publisher.roll_back(1, "test", NOON + timedelta(hours=2), lambda _db: None)
+    assert world.ids() == ["ATR-2026-90001"]
+
+
+async def test_a_rollback_never_serves_a_community_rule_under_an_id_that_it_gave_up(world: World) -> None:
+    await world.hold("ATR-2026-90001")
+    await world.hold("ATR-2026-90002", origin="community")
+    await world.publisher.publish("both", NOON)
+    await world.publisher.roll_back(1, "test", NOON + timedelta(hours=1), lambda _db: None)
+    await world.storage.write(lambda db: yield_id(db, "ATR-2026-90002", to_text(NOON)))
+    await world.publisher.publish("renamed", NOON + timedelta(hours=2))
     assert world.ids() == ["ATR-2026-90001"]
 
 
