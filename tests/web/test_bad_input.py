@@ -513,7 +513,7 @@ def test_the_cursor_of_another_list(path: str, clients: dict[str, httpx.Client])
     ],
 )
 def test_a_filter_that_is_none(path: str, name: str, clients: dict[str, httpx.Client]) -> None:
-    for text in ("", "x", "-1", "\x00", "9" * 5000, "ADMIN"):
+    for text in ("", "x", "-1", "\x00", "9" * 20, "9" * 5000, "ADMIN"):
         refused(clients["admin"].get(path, params={name: text}), 400, name)
 
 
