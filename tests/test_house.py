@@ -116,5 +116,5 @@ def test_nothing_unfinished_is_committed() -> None:
     for name in files:
         path = ROOT / name
         if path.suffix == ".py" and path.exists():
-            for mark in ("TODO", "FIXME", "NotImplementedError"):
+            for mark in ("TO" + "DO", "FIX" + "ME", "Not" + "ImplementedError"):
                 assert mark not in path.read_text(), f"{name} has {mark}"

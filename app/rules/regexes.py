@@ -47,7 +47,7 @@ def split_flags(pattern: str) -> tuple[str, str]:
 
 
 def compile_pattern(pattern: str) -> Compiled:
-    r"""Compile a pattern the way ATR engines read it: case ignored, `\uXXXX` and `\u{X}` meaning that character.
+    r"""Compile a pattern the way ATR engines read it: case ignored, `\u0041` and `\u{41}` meaning that character.
 
     Raises `PatternError` when no engine takes it or it is longer than `MAX_PATTERN_CHARS`.
     """
