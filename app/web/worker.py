@@ -14,7 +14,7 @@ import struct
 import sys
 import termios
 from http import HTTPStatus
-from typing import Any
+from typing import Any, ClassVar
 
 from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.workers import gasgi
@@ -44,16 +44,21 @@ class PatientProtocol(ASGIProtocol):  # type: ignore[misc]
     It speaks HTTP/1.1 only: an offer to upgrade is declined by answering the request (RFC 9110 7.8).
     """
 
+    open: ClassVar[set["PatientProtocol"]] = set()
+    """Every connection of this process."""
+
     _overdue: asyncio.TimerHandle | None = None
     _stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the clock on the first request."""
         super().connection_made(transport)
+        self.open.add(self)
         self._overdue = asyncio.get_running_loop().call_later(HEADER_SECONDS, self._headers_overdue)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clocks."""
+        self.open.discard(self)
         for clock in (self._overdue, self._stalled):
             if clock is not None:
                 clock.cancel()
@@ -69,6 +74,11 @@ class PatientProtocol(ASGIProtocol):  # type: ignore[misc]
         if self._stalled is not None:
             self._stalled.cancel()
         super().resume_writing()
+
+    def close_if_idle(self) -> None:
+        """Close a connection that waits for its next request, as the end of the keep-alive time would."""
+        if self._awaiting_request and not self._finishing_calls:
+            self._keepalive_timeout()
 
     def _watch(self) -> None:
         loop = asyncio.get_running_loop()
@@ -136,6 +146,12 @@ class PatientWorker(ASGIWorker):  # type: ignore[misc]
         patched: Any = gasgi
         patched.ASGIProtocol = PatientProtocol
         super().init_process()
+
+    def handle_exit_signal(self) -> None:
+        """Stop gracefully; idle connections would only hold that up for their keep-alive time."""
+        super().handle_exit_signal()
+        for connection in tuple(PatientProtocol.open):
+            connection.close_if_idle()
 
     def notify(self) -> None:
         """Tell the arbiter that we live; the first time also restore the listen queue.

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.web.server import KEEPALIVE_SECONDS
 from app.web.worker import HEADER_SECONDS, STALL_SECONDS
 from tests.server import Server
 from tests.web.answers import accepted, defects, eventually, holdings, log_lines, nothing_kept
@@ -542,3 +543,13 @@ def test_errors_of_the_edge_are_counted_as_requests_of_nobody(server: Server) ->
     with server.client() as client:
         refused_response(client.get("/nix"), 404)
     assert json.loads(second.body)["ok"] is True
+
+
+def test_an_idle_connection_does_not_hold_a_stop_up(tmp_path: Path) -> None:
+    with Server(tmp_path) as server, connect(server) as idle:
+        idle.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert idle.recv(65_536).startswith(b"HTTP/1.1 200 ")
+        began = time.monotonic()
+        server.stop()
+        assert time.monotonic() - began < KEEPALIVE_SECONDS
+        assert idle.recv(1) == b""
