@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import socket
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
 
 from app.access.signing_keys import SigningKeys
-from app.config import Config, ConfigError
+from app.config import Config, ConfigError, ServerOptions
 from app.storage import Storage
 from app.web.control import control_socket
 from app.web.locking import take_lock
@@ -118,10 +119,28 @@ def serve(read_config: Callable[[], Config]) -> None:
     configure_logging(server.config.log.level)
     prepare_state_dir(server.config.state_dir)
     asyncio.run(_try_state_dir(server.config.state_dir))
+    _try_address(server.config.server)
     # gunicorn says READY before any worker exists; the application says it itself when it is.
     os.environ.pop("NOTIFY_SOCKET", None)
     sys.argv[0] = "threatcloud"
     server.run()
+
+
+def _try_address(server: ServerOptions) -> None:
+    """Bind once what gunicorn will bind: it tries five times before it says in its own words that it cannot."""
+    if "LISTEN_FDS" in os.environ:
+        return
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            server.host, server.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise ConfigError(
+            [f"server.port: cannot listen on {server.host}:{server.port}: {error.strerror}"]
+        ) from error
 
 
 async def _try_state_dir(state_dir: Path) -> None:

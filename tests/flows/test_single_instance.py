@@ -55,6 +55,18 @@ def test_a_second_server_is_refused_and_names_the_first(up: Server) -> None:
     assert up.cli_json("key", "list")  # the first one and its control socket are unharmed
 
 
+def test_a_port_that_is_taken_is_said_at_once(up: Server, tmp_path: Path) -> None:
+    second = Server(tmp_path)
+    second.environ["THREATCLOUD_PORT"] = str(up.port)
+    second.start(wait=False)
+    assert second.process is not None
+    assert second.process.wait(30) == 2
+    said = second.log.read_text()
+    assert f"server.port: cannot listen on 127.0.0.1:{up.port}: Address already in use" in said
+    assert "Traceback" not in said
+    assert "Retrying" not in said
+
+
 def test_a_key_issued_without_a_server_opens_the_next_one(down: Server) -> None:
     issued = down.cli_json("key", "issue", "--role", "agent", "--subject", "made-while-down")
     down.start()
