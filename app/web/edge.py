@@ -16,7 +16,7 @@ from app.access.networks import Networks, client_address
 from app.web.access_log import AccessLog
 from app.web.asgi import App, Message, Receive, Scope, Send
 from app.web.paths import canonical_path
-from app.web.request_body import RequestBody
+from app.web.request_body import RequestBody, announces_body
 from app.wire.envelope import encode_refusal
 from app.wire.problem import Problem
 
@@ -52,14 +52,16 @@ class Edge:
                 await self._inner(scope, receive, send)
             return
         exchange = _Exchange(scope, send, self._identify(scope))
-        body = RequestBody(receive, self._body_seconds)
+        headers = scope["state"]["headers"]
+        body = RequestBody(receive, self._body_seconds) if announces_body(headers) else None
         try:
-            await self._inner(scope, body.receive, exchange.send)
+            await self._inner(scope, receive if body is None else body.receive, exchange.send)
         except Exception as error:
             await self._fail(exchange, error)
         finally:
             self._log.write(scope, exchange.status, exchange.sent, exchange.seconds)
-        await body.discard(scope["state"]["headers"])
+        if body is not None:
+            await body.discard(headers)
 
     def _identify(self, scope: Scope) -> str:
         headers = _headers(scope)

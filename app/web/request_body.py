@@ -11,6 +11,11 @@ DISCARDED_BYTES = 32 * 1024 * 1024
 """How much of an unread body is taken in after the answer, so that the answer can be read."""
 
 
+def announces_body(headers: Mapping[str, str]) -> bool:
+    """Does a body follow these headers (RFC 9112 6.3)?"""
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+
+
 class RequestBody:
     """The `receive` of one request with a deadline, in seconds, on the body as a whole."""
 
@@ -46,8 +51,6 @@ class RequestBody:
         before sending (`Expect`) is not waited for.
         """
         if self.complete or "expect" in headers:
-            return
-        if headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
             return
         taken = 0
         try:

@@ -9,6 +9,7 @@ offers no setting for any of it, so the protocol class is replaced where the wor
 
 import asyncio
 import fcntl
+import re
 import secrets
 import struct
 import sys
@@ -16,6 +17,8 @@ import termios
 from http import HTTPStatus
 from typing import Any, ClassVar
 
+from gunicorn.asgi import protocol
+from gunicorn.asgi.parser import PythonProtocol
 from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.workers import gasgi
 from gunicorn.workers.gasgi import ASGIWorker
@@ -30,12 +33,25 @@ STALL_SECONDS = 15.0
 SWITCH_SECONDS = 0.0005
 """How long a thread may keep the interpreter when others wait for it."""
 
+_NO_HEADER_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
 _SENTENCES = {
     400: "This is not an HTTP/1.1 request",
     414: "The path and query are too long",
     431: "The headers are too many or too long",
     501: "This transfer coding is not supported",
 }
+
+
+class QuickParser(PythonProtocol):  # type: ignore[misc]
+    """gunicorn's parser, with its loop over every character of every header value done by a regex.
+
+    The same bytes are refused (RFC 9110 5.5). A poll sends its key, and the loop over the 400 characters of that
+    was a twelfth of what a 304 costs (measured).
+    """
+
+    def _has_invalid_header_chars(self, value: bytes) -> bool:
+        return _NO_HEADER_VALUE.search(value) is not None
 
 
 class PatientProtocol(ASGIProtocol):  # type: ignore[misc]
@@ -143,8 +159,10 @@ class PatientWorker(ASGIWorker):  # type: ignore[misc]
         # Threads that print a publication or commit a group must not keep the event loop waiting for the usual
         # 5 ms each time it wants the interpreter (measured: p99 while pulling 833 rules).
         sys.setswitchinterval(SWITCH_SECONDS)
-        patched: Any = gasgi
-        patched.ASGIProtocol = PatientProtocol
+        worker_module: Any = gasgi
+        worker_module.ASGIProtocol = PatientProtocol
+        protocol_module: Any = protocol
+        protocol_module.PythonProtocol = QuickParser
         super().init_process()
 
     def handle_exit_signal(self) -> None:
