@@ -198,7 +198,90 @@ def m0004_publication(db: Database) -> None:
     """)
 
 
-MIGRATIONS = (m0001_access, m0002_rules, m0003_consensus, m0004_publication)
+def m0005_federation(db: Database) -> None:
+    """Upstreams with a memory: versions, held changes, and the company's own decisions on top of them."""
+    db.executescript("""
+        ALTER TABLE rule_text ADD COLUMN rule_id TEXT;
+        ALTER TABLE rule_text ADD COLUMN status TEXT;
+        ALTER TABLE rule_text ADD COLUMN maturity TEXT;
+
+        CREATE TABLE upstream_version (
+            id INTEGER PRIMARY KEY,
+            upstream TEXT NOT NULL,
+            label TEXT NOT NULL,
+            digest TEXT NOT NULL,
+            total INTEGER NOT NULL,
+            first_seen TEXT NOT NULL,
+            last_seen TEXT NOT NULL
+        ) STRICT;
+        CREATE INDEX upstream_version_newest ON upstream_version (upstream, id);
+
+        CREATE TABLE upstream_rule (
+            version INTEGER NOT NULL REFERENCES upstream_version (id),
+            rule_id TEXT NOT NULL,
+            digest TEXT NOT NULL REFERENCES rule_text (digest),
+            source TEXT NOT NULL,
+            PRIMARY KEY (version, rule_id)
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX upstream_rule_digest ON upstream_rule (digest);
+
+        ALTER TABLE rule ADD COLUMN source TEXT;
+        ALTER TABLE rule ADD COLUMN version INTEGER REFERENCES upstream_version (id);
+        ALTER TABLE rule ADD COLUMN excluded TEXT;
+        ALTER TABLE publication_rule ADD COLUMN source TEXT;
+
+        ALTER TABLE upstream ADD COLUMN kind TEXT NOT NULL DEFAULT 'package';
+        ALTER TABLE upstream ADD COLUMN priority INTEGER NOT NULL DEFAULT 100;
+        ALTER TABLE upstream ADD COLUMN version INTEGER REFERENCES upstream_version (id);
+        ALTER TABLE upstream ADD COLUMN succeeded_at TEXT;
+        ALTER TABLE upstream ADD COLUMN failure TEXT;
+        ALTER TABLE upstream ADD COLUMN failures INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE upstream ADD COLUMN next_at TEXT;
+        ALTER TABLE upstream ADD COLUMN pull_seconds REAL;
+        ALTER TABLE upstream ADD COLUMN memory TEXT NOT NULL DEFAULT '{}';
+
+        CREATE TABLE held_change (
+            upstream TEXT NOT NULL,
+            rule_id TEXT NOT NULL,
+            change TEXT NOT NULL CHECK (change IN ('added', 'changed', 'withdrawn')),
+            digest TEXT REFERENCES rule_text (digest),
+            source TEXT,
+            version INTEGER REFERENCES upstream_version (id),
+            reasons TEXT NOT NULL,
+            state TEXT NOT NULL CHECK (state IN ('held', 'refused')),
+            held_at TEXT NOT NULL,
+            decided_at TEXT,
+            decided_by TEXT,
+            note TEXT,
+            PRIMARY KEY (upstream, rule_id)
+        ) STRICT;
+
+        CREATE TABLE overlay (
+            id TEXT PRIMARY KEY,
+            rule_id TEXT NOT NULL,
+            action TEXT NOT NULL CHECK (action IN ('disable', 'enable', 'pin', 'severity', 'replace')),
+            severity TEXT,
+            digest TEXT REFERENCES rule_text (digest),
+            base TEXT REFERENCES rule_text (digest),
+            owner TEXT NOT NULL,
+            reason TEXT NOT NULL,
+            created_at TEXT NOT NULL,
+            expires_at TEXT,
+            declared TEXT NOT NULL CHECK (declared IN ('config', 'api')),
+            UNIQUE (rule_id, action)
+        ) STRICT;
+
+        CREATE TABLE overlaid (
+            origin TEXT NOT NULL,
+            rule_id TEXT NOT NULL,
+            served INTEGER NOT NULL,
+            digest TEXT REFERENCES rule_text (digest),
+            PRIMARY KEY (origin, rule_id)
+        ) STRICT, WITHOUT ROWID;
+    """)
+
+
+MIGRATIONS = (m0001_access, m0002_rules, m0003_consensus, m0004_publication, m0005_federation)
 
 migrations = Migrations("threatcloud")
 for _migration in MIGRATIONS:
