@@ -1,0 +1,254 @@
+"""What changed between two texts of one rule, field by field, as people review it.
+
+Called in a lane, since the texts are foreign: arguments and results are what msgpack carries.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+
+import msgspec
+
+from app.rules.inspect import parse_mapping
+from app.rules.yaml_text import dump_yaml, resolve_plain
+
+MAX_SHOWN = 400
+"""Longest value shown, in characters. Of a longer one the part around the first difference is shown."""
+
+MAX_KEY_SHOWN = 80
+MAX_CHANGES = 500
+"""Most changes told; what is beyond is only counted."""
+
+MAX_ALIGNED = 200
+"""Longest list (in items) that is aligned; longer ones are compared by position. Published rules have 46."""
+
+_LEAD = 60
+"""How much of what two long values have in common is shown before their first difference."""
+
+Path = tuple[str | int, ...]
+
+
+class FieldChange(msgspec.Struct, frozen=True):
+    """One changed field; `before` is None when it is new, `after` when it is gone.
+
+    `path` is like `detection.conditions[2].value`; a list's items are numbered from 0 as in the text before, new
+    ones as in the text after. Values are shown as text: what is not text in the rule as JSON or YAML.
+    """
+
+    path: str
+    before: str | None
+    after: str | None
+
+
+class ThreeWay(msgspec.Struct, frozen=True):
+    """What two sides made of one text, and the fields that both changed, each to something else."""
+
+    theirs: list[FieldChange]
+    ours: list[FieldChange]
+    conflicts: list[str]
+
+
+class _Missing:
+    """There is no such field."""
+
+
+_MISSING = _Missing()
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    path: Path
+    before: object
+    after: object
+
+
+def field_changes(before: str | None, after: str | None) -> list[FieldChange]:
+    """What changed from one rule text to another, in the order of the text; None is a text without any field.
+
+    Layout, comments and the order of keys are no change. Raises `RuleTextError` when a text is no YAML mapping.
+    """
+    return _shown(_changes_between(before, after))
+
+
+def three_way(base: str, ours: str, theirs: str) -> ThreeWay:
+    """Compare two descendants of the text `base` with it and with each other; raises `RuleTextError`."""
+    by_them, by_us = _changes_between(base, theirs), _changes_between(base, ours)
+    return ThreeWay(_shown(by_them), _shown(by_us), _conflicts(by_us, by_them))
+
+
+def _changes_between(before: str | None, after: str | None) -> list[_Change]:
+    old = parse_mapping(before) if before is not None else {}
+    new = parse_mapping(after) if after is not None else {}
+    return list(_compare((), old, new))
+
+
+def _compare(path: Path, before: object, after: object) -> Iterator[_Change]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in _keys_in_order(before, after):
+            yield from _compare((*path, key), before.get(key, _MISSING), after.get(key, _MISSING))
+    elif isinstance(before, list) and isinstance(after, list):
+        for old, new in _aligned(before, after):
+            index = old if old is not None else new
+            assert index is not None  # noqa: S101 (one of the two is there)
+            yield from _compare(
+                (*path, index),
+                before[old] if old is not None else _MISSING,
+                after[new] if new is not None else _MISSING,
+            )
+    elif type(before) is not type(after) or before != after:
+        yield _Change(path, before, after)
+
+
+def _keys_in_order(before: Mapping[str, object], after: Mapping[str, object]) -> Iterator[str]:
+    """The keys of both: those of `before` in its order, each new one behind the key that it follows in `after`."""
+    followers: dict[str | None, list[str]] = {}
+    known: str | None = None
+    for key in after:
+        if key in before:
+            known = key
+        else:
+            followers.setdefault(known, []).append(key)
+    yield from followers.get(None, ())
+    for key in before:
+        yield key
+        yield from followers.get(key, ())
+
+
+def _aligned(before: Sequence[object], after: Sequence[object]) -> Iterator[tuple[int | None, int | None]]:
+    """Pairs of positions that hold the same item, or versions of one; None where one side has none."""
+    if max(len(before), len(after)) > MAX_ALIGNED:
+        yield from _paired(range(len(before)), range(len(after)))
+        return
+    matcher = SequenceMatcher(None, [*map(_canonical, before)], [*map(_canonical, after)], autojunk=False)
+    for kind, old_start, old_end, new_start, new_end in matcher.get_opcodes():
+        if kind != "equal":
+            old, new = range(old_start, old_end), range(new_start, new_end)
+            yield from _paired(old, new) if len(old) == len(new) else _most_alike(before, after, old, new)
+
+
+def _paired(old: range, new: range) -> Iterator[tuple[int | None, int | None]]:
+    """Item by item; what one side has more of is gone or new."""
+    shared = min(len(old), len(new))
+    yield from zip(old, new, strict=False)
+    yield from ((index, None) for index in old[shared:])
+    yield from ((None, index) for index in new[shared:])
+
+
+def _most_alike(
+    before: Sequence[object], after: Sequence[object], old: range, new: range
+) -> Iterator[tuple[int | None, int | None]]:
+    """Pair each item of the shorter side with the item of the longer one that shares most with it, in order."""
+    is_old_shorter = len(old) < len(new)
+    few, many = (old, new) if is_old_shorter else (new, old)
+    few_items, many_items = (before, after) if is_old_shorter else (after, before)
+    members = {index: _members(many_items[index]) for index in many}
+    partner: dict[int, int] = {}
+    start = many.start
+    for place, index in enumerate(few, 1):
+        own = _members(few_items[index])
+        candidates = range(start, many.stop - (len(few) - place))  # leaves one for each that follows
+        shared = {candidate: len(own & members[candidate]) for candidate in candidates}
+        best = max(shared, key=shared.__getitem__)
+        partner[best] = index
+        start = best + 1
+    for index in many:
+        other = partner.get(index)
+        yield (other, index) if is_old_shorter else (index, other)
+
+
+def _members(item: object) -> set[tuple[str, str]]:
+    """What an item can share with another; only mappings have members."""
+    return {(key, _canonical(value)) for key, value in item.items()} if isinstance(item, dict) else set()
+
+
+def _canonical(value: object) -> str:
+    """One spelling for each value, so that 1 and true are two."""
+    return json.dumps(value, sort_keys=True)
+
+
+def _conflicts(ours: Sequence[_Change], theirs: Sequence[_Change]) -> list[str]:
+    """Paths that both sides changed, each to something else, in the order of our side.
+
+    A change of a whole mapping or list also meets every change inside it.
+    """
+    found: dict[str, None] = {}
+    theirs_by_path = {change.path: change for change in theirs}
+    inside = {change.path[:length]: None for change in theirs for length in range(len(change.path))}
+    for change in ours:
+        other = theirs_by_path.get(change.path)
+        if other is not None and _disagree(change, other):
+            found[_spelled(change.path)] = None
+        if change.before is not _MISSING and change.path in inside:
+            found[_spelled(change.path)] = None
+        for length in range(len(change.path)):
+            around = theirs_by_path.get(change.path[:length])
+            if around is not None and around.before is not _MISSING:
+                found[_spelled(around.path)] = None
+    return list(found)
+
+
+def _disagree(one: _Change, other: _Change) -> bool:
+    is_new = one.before is _MISSING
+    if is_new != (other.before is _MISSING):
+        return False  # an item put in before another: the numbers are the same, the items are not
+    return type(one.after) is not type(other.after) or one.after != other.after
+
+
+def _shown(changes: Sequence[_Change]) -> list[FieldChange]:
+    told = [_show(change) for change in changes[:MAX_CHANGES]]
+    if len(changes) > MAX_CHANGES:
+        told.append(FieldChange("...", None, f"and {len(changes) - MAX_CHANGES} more changes"))
+    return told
+
+
+def _show(change: _Change) -> FieldChange:
+    before, after = _text(change.before), _text(change.after)
+    start = 0
+    if before is not None and after is not None and max(len(before), len(after)) > MAX_SHOWN:
+        start = max(0, _first_difference(before, after) - _LEAD)
+    return FieldChange(_spelled(change.path), _shortened(before, start), _shortened(after, start))
+
+
+def _text(value: object) -> str | None:
+    """A value as text that tells `1`, `"1"` and `true` apart."""
+    if value is _MISSING:
+        return None
+    if isinstance(value, str):
+        return value if _stays_text(value) else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, (dict, list)) and value:
+        return dump_yaml(value).rstrip("\n")
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _stays_text(value: str) -> bool:
+    try:
+        return isinstance(resolve_plain(value), str)
+    except ValueError:
+        return False
+
+
+def _first_difference(one: str, other: str) -> int:
+    shorter = min(len(one), len(other))
+    return next((index for index in range(shorter) if one[index] != other[index]), shorter)
+
+
+def _shortened(value: str | None, start: int) -> str | None:
+    if value is None or (len(value) <= MAX_SHOWN and not start):
+        return value
+    head = "…" if start else ""
+    kept = value[start : start + MAX_SHOWN - 2]
+    return head + kept + ("…" if start + len(kept) < len(value) else "")
+
+
+def _spelled(path: Iterable[str | int]) -> str:
+    """`detection.conditions[2].value`; a key with other characters stands in brackets, quoted."""
+    text = ""
+    for step in path:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        elif step.replace("_", "").replace("-", "").isalnum() and len(step) <= MAX_KEY_SHOWN:
+            text += f".{step}" if text else step
+        else:
+            text += f"[{json.dumps(step[:MAX_KEY_SHOWN], ensure_ascii=False)}]"
+    return text
