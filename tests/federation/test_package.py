@@ -1,55 +1,16 @@
-"""The embedded rules: read as data, reconciled by content, all or nothing."""
+"""The embedded rules, pulled like any upstream: all of them served, as the stripped form that they are."""
 
 import json
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from app.federation.package import FILE_NAME, read_package
-from app.federation.pull import Federation
-from app.federation.reconcile import reconcile
-from app.federation.upstream import Upstream
-from app.rules.inspect import inspect_text
-from app.rules.store import hold_rule, put_text, rules_with_id
-from app.rules.validate import Profile
-from app.storage import Storage
-from tests.example_rules import rule_text
+from app.federation.sources.package import FILE_NAME
+from app.federation.upstream import PackageUpstream
+from tests.federation.world import World
 
-NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
-UPSTREAM = Upstream(name="atr", kind="package", package="bundled_rules")
-digests = st.dictionaries(st.sampled_from("abcdef"), st.sampled_from("12"))
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@given(digests, digests)
-def test_reconciling_leads_from_what_is_held_to_what_is_offered(held: Any, offered: Any) -> None:
-    changes = reconcile(held, offered)
-    result = {rule_id: digest for rule_id, digest in held.items() if rule_id not in changes.withdrawn}
-    result |= {rule_id: offered[rule_id] for rule_id in (*changes.added, *changes.changed)}
-    assert result == offered
-    assert bool(changes) == (held != offered)
-
-
-def test_all_833_rules_of_pyatr_are_fit_to_serve_and_none_of_its_code_is_imported() -> None:
-    import sys  # noqa: PLC0415
-
-    offer = read_package("pyatr")
-    assert offer.error is None
-    assert len(offer.rules) == 833
-    assert offer.set_aside == ()
-    assert "pyatr" not in sys.modules
-    texts = [rule.text for rule in offer.rules]
-    assert texts[0].startswith("title: ")
-    assert [rule.text for rule in read_package("pyatr").rules] == texts
+pytestmark = pytest.mark.anyio
 
 
 class Bundle:
@@ -80,91 +41,66 @@ def bundled(rule_id: str, title: str = "A title") -> dict[str, Any]:
 
 
 @pytest.fixture
-def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bundle:
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    return Bundle(tmp_path)
+async def bundle(world: World, monkeypatch: pytest.MonkeyPatch) -> Bundle:
+    """The package is the upstream `atr`."""
+    monkeypatch.setenv("PYTHONPATH", str(world.folder))
+    await world.configure(PackageUpstream(name="atr", package="bundled_rules"))
+    return Bundle(world.folder)
 
 
-@pytest.fixture
-async def storage(tmp_path: Path) -> AsyncIterator[Storage]:
-    opened = Storage(tmp_path)
-    yield opened
-    await opened.close()
+async def test_all_833_rules_of_pyatr_are_served(world: World) -> None:
+    await world.configure(PackageUpstream(name="atr", package="pyatr"))
+    result = await world.pull()
+    assert (result.outcome, result.added, result.set_aside) == ("changed", 833, 0)
+    assert (await world.pull()).outcome == "unchanged"
+    assert (await world.status()).version == "0.3.1"
 
 
-async def held(storage: Storage) -> dict[str, str]:
-    rows = await storage.read(
-        lambda db: db.execute("SELECT rule_id, state FROM rule WHERE origin = 'upstream:atr'").fetchall()
-    )
-    return dict(rows)
-
-
-@pytest.mark.anyio
-async def test_a_pull_adds_changes_and_withdraws(storage: Storage, bundle: Bundle) -> None:
-    federation = Federation(storage, [UPSTREAM])
+async def test_a_pull_adds_changes_and_withdraws(world: World, bundle: Bundle) -> None:
     bundle.write(bundled("ATR-1"), bundled("ATR-2"))
-    await federation.pull_all(NOW)
-    assert await held(storage) == {"ATR-1": "active", "ATR-2": "active"}
-    bundle.write(bundled("ATR-2", "Another title"), bundled("ATR-3"))
-    await federation.pull_all(NOW)
-    assert await held(storage) == {"ATR-1": "withdrawn", "ATR-2": "active", "ATR-3": "active"}
-    await Federation(storage, []).pull_all(NOW)
-    assert set((await held(storage)).values()) == {"withdrawn"}
+    await world.pull()
+    assert await world.served() == {"ATR-1": "A title", "ATR-2": "A title"}
+    bundle.write(bundled("ATR-2", "Another title"), bundled("ATR-1"), bundled("ATR-3"))
+    await world.configure(PackageUpstream(name="atr", package="bundled_rules", max_changed_percent=50))
+    await world.pull()
+    assert await world.served() == {"ATR-1": "A title", "ATR-2": "Another title", "ATR-3": "A title"}
 
 
-@pytest.mark.anyio
 async def test_one_bad_rule_is_set_aside_with_its_reason_and_the_rest_goes_on(
-    storage: Storage, bundle: Bundle
+    world: World, bundle: Bundle
 ) -> None:
     bundle.write(bundled("ATR-1"), bundled("ATR-2") | {"severity": "enormous"}, bundled("ATR-1", "Twice"))
-    await Federation(storage, [UPSTREAM]).pull_all(NOW)
-    assert await held(storage) == {"ATR-1": "active"}
-    (text,) = await storage.read(lambda db: db.execute("SELECT set_aside FROM upstream").fetchone())
-    aside = {item["rule_id"]: item["reason"] for item in json.loads(text)}
+    await world.pull()
+    assert set(await world.served()) == {"ATR-1"}
+    aside = {item.rule_id: item.reason for item in await world.federation.set_aside("atr")}
     assert "severity" in aside["ATR-2"]
-    assert "twice" in aside["ATR-1"]
+    assert "only one can" in aside["ATR-1"]
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("content", ["not json", '{"rules": []}', "[1, 2]", None])
 async def test_a_bundle_that_cannot_be_read_keeps_the_last_good_set(
-    storage: Storage, bundle: Bundle, content: str | None
+    world: World, bundle: Bundle, content: str | None
 ) -> None:
-    federation = Federation(storage, [UPSTREAM])
     bundle.write(bundled("ATR-1"))
-    await federation.pull_all(NOW)
+    await world.pull()
     if content is None:
         bundle.path.unlink()
     else:
         bundle.path.write_text(content)
-    await federation.pull_all(NOW)
-    assert await held(storage) == {"ATR-1": "active"}
-    (error,) = await storage.read(lambda db: db.execute("SELECT error FROM upstream").fetchone())
-    assert error
+    assert (await world.pull()).failure is not None
+    assert set(await world.served()) == {"ATR-1"}
+    assert (await world.status()).state == "failing"
 
 
-@pytest.mark.anyio
-async def test_upstream_gets_its_id_back_from_a_community_rule(storage: Storage, bundle: Bundle) -> None:
-    text = rule_text("ATR-2026-90001")
-
-    def squat(db: Any) -> None:
-        digest = put_text(db, inspect_text(text, profile=Profile.PUBLISHED), text)
-        hold_rule(
-            db,
-            origin="community",
-            rule_id="ATR-2026-90001",
-            digest=digest,
-            state="active",
-            at="2026-11-20T00:00:00.000Z",
-            pattern_hash="0123456789abcdef",
-        )
-
-    await storage.write(squat)
-    bundle.write(bundled("ATR-2026-90001"))
-    await Federation(storage, [UPSTREAM]).pull_all(NOW)
-    rules = await storage.read(lambda db: rules_with_id(db, "ATR-2026-90001"))
-    assert [rule.origin for rule in rules] == ["upstream:atr"]
-    community = await storage.read(
-        lambda db: db.execute("SELECT rule_id FROM rule WHERE origin = 'community'").fetchone()[0]
-    )
-    assert community.startswith("ATR-LOCAL-")
+async def test_what_is_enough_for_the_package_is_not_enough_for_other_kinds(
+    world: World, bundle: Bundle
+) -> None:
+    """Also when the very text is known from the package already."""
+    bundle.write(bundled("ATR-1"))
+    await world.pull()
+    (text,) = await world.storage.read(lambda db: db.execute("SELECT text FROM rule_text").fetchone())
+    world.rules().write("ATR-1", text)
+    await world.configure(world.directory())
+    result = await world.pull()
+    assert (result.outcome, result.set_aside) == ("unchanged", 1)
+    assert set(await world.served()) == {"ATR-1"}

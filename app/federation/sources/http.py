@@ -1,0 +1,242 @@
+"""HTTP for every kind of upstream that speaks it: one client, one deadline, and no trust in what comes back."""
+
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from app import __version__
+from app.federation.sources.collected import SourceError
+from app.federation.sources.gunzip import Body, too_large
+from app.federation.sources.quoted import quoted
+from app.federation.sources.secret import read_key
+from app.federation.sources.status import refusal
+from app.federation.sources.tls import tls_context, tls_failure
+from app.federation.upstream import HttpUpstream
+
+CONNECT_SECONDS = 10.0
+SILENCE_SECONDS = 20.0
+MAX_REDIRECTS = 3
+MAX_ETAG_CHARS = 512
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_HTML = frozenset({"text/html", "application/xhtml+xml"})
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What a pull cost: also one that failed."""
+
+    requests: int = 0
+    received: int = 0
+    """Bytes of bodies as they came over the wire."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A 200 with its whole body, or a 304 to a validator that we sent (then `body` is None)."""
+
+    headers: httpx.Headers
+    body: bytes | None
+
+    @property
+    def etag(self) -> str:
+        """Its ETag, or "" when it has none that could be sent back."""
+        etag = self.headers.get("etag", "")
+        return etag if len(etag) <= MAX_ETAG_CHARS and etag.isascii() and etag.isprintable() else ""
+
+
+class Exchange:
+    """The requests of one pull. Every method raises `SourceError`; use it as a context manager."""
+
+    def __init__(self, upstream: HttpUpstream, now: datetime, traffic: Traffic) -> None:
+        self.now = now
+        self.max_bytes = upstream.max_bytes
+        self.now = now
+        self.max_bytes = upstream.max_bytes
+        self._upstream = upstream
+        self._traffic = traffic
+        self._client = open_client(upstream)
+        self._deadline = time.monotonic() + upstream.timeout
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    def get_json(self, url: str, *, accept: str = "application/json", etag: str = "") -> Answer:
+        """GET a JSON document, unless it still has the ETag that is given."""
+        headers = {"Accept": accept, "Accept-Encoding": "gzip"}
+        if etag:
+            headers["If-None-Match"] = etag
+        return self._get(url, headers, etag, is_json=True)
+
+    def get_file(self, url: str) -> bytes:
+        """GET a file, byte for byte as it is stored."""
+        answer = self._get(url, {"Accept": "*/*", "Accept-Encoding": "identity"}, "", is_json=False)
+        return answer.body or b""
+
+    def _get(self, url: str, headers: dict[str, str], etag: str, *, is_json: bool) -> Answer:
+        """Follow redirects by hand, so that none leads the key, or us, to another host."""
+        target = _parsed(url)
+        for _ in range(MAX_REDIRECTS + 1):
+            with self._ask(target, headers) as response:
+                if response.status_code in _REDIRECTS:
+                    target = _followed(target, response.headers.get("location", ""))
+                    continue
+                return self._answer(response, etag, is_json=is_json)
+        raise SourceError("redirect", f"The upstream redirects more than {MAX_REDIRECTS} times.")
+
+    @contextmanager
+    def _ask(self, url: httpx.URL, headers: dict[str, str]) -> Iterator[httpx.Response]:
+        left = max(self._deadline - time.monotonic(), 0.001)
+        timeout = httpx.Timeout(min(SILENCE_SECONDS, left), connect=min(CONNECT_SECONDS, left))
+        self._traffic.requests += 1
+        is_answered = False
+        try:
+            with self._client.stream("GET", url, headers=headers, timeout=timeout) as response:
+                is_answered = True
+                yield response
+        except httpx.HTTPError as error:
+            raise self._failure(error, is_answered=is_answered) from None
+        except UnicodeError:  # from the resolver: a label that is empty or longer than 63 characters
+            raise _no_name() from None
+
+    def _answer(self, response: httpx.Response, etag: str, *, is_json: bool) -> Answer:
+        if response.status_code == 304:
+            answer = Answer(response.headers, None)
+            _check_not_modified(answer, etag)
+            return answer
+        if response.status_code != 200:
+            raise refusal(response, self.now, has_key=self._upstream.key is not None)
+        _check_type(response.headers.get("content-type", ""), is_json=is_json)
+        return Answer(response.headers, self._body(response))
+
+    def _body(self, response: httpx.Response) -> bytes:
+        limit = self._upstream.max_bytes
+        length = response.headers.get("content-length", "")
+        if length.isdecimal() and int(length[:19]) > limit:
+            raise too_large(limit)
+        body = Body(response.headers.get("content-encoding", "").strip().lower(), limit)
+        for chunk in response.iter_raw():
+            self._traffic.received += len(chunk)
+            body.feed(chunk)
+            if time.monotonic() >= self._deadline:
+                raise self._too_slow()
+        return body.finish()
+
+    def _too_slow(self) -> SourceError:
+        return SourceError("timeout", f"The pull took longer than {self._upstream.timeout} s; see `timeout`.")
+
+    def _failure(self, error: httpx.HTTPError, *, is_answered: bool) -> SourceError:
+        cause = _cause(error)
+        if isinstance(cause, ssl.SSLError) and not is_answered:
+            return tls_failure(cause)
+        if isinstance(error, httpx.TimeoutException):
+            return self._too_slow() if time.monotonic() >= self._deadline else _silent(error)
+        if is_answered:
+            return SourceError("truncated", "The connection ended before the answer was complete.")
+        if isinstance(error, httpx.ProxyError):
+            return SourceError("unreachable", "The proxy does not connect to the upstream.")
+        reason = f": {cause.strerror}" if cause is not None and cause.strerror else ""
+        return SourceError("unreachable", f"The upstream cannot be reached{reason}.")
+
+
+def open_client(upstream: HttpUpstream) -> httpx.Client:
+    """A client that goes only where the configuration says, whatever the environment says."""
+    context = tls_context(upstream)
+    headers = {"User-Agent": f"threatcloud/{__version__}"}
+    if upstream.key is not None:
+        headers["Authorization"] = f"Bearer {read_key(upstream.key)}"
+    return httpx.Client(
+        headers=headers,
+        verify=context,
+        proxy=_proxy(upstream.proxy, context) if upstream.proxy is not None else None,
+        trust_env=False,
+        follow_redirects=False,
+    )
+
+
+def _proxy(address: str, context: ssl.SSLContext) -> httpx.Proxy:
+    try:
+        url = httpx.URL(address)
+        if url.scheme in {"http", "https"} and url.host:
+            return httpx.Proxy(url, ssl_context=context if url.scheme == "https" else None)
+    except (httpx.InvalidURL, ValueError):
+        pass
+    # It may hold a password, so it is not repeated.
+    raise SourceError("unreachable", "proxy: an address such as http://proxy:3128 is needed.")
+
+
+def _silent(error: httpx.TimeoutException) -> SourceError:
+    if isinstance(error, httpx.ConnectTimeout):
+        return SourceError("timeout", f"There was no connection within {CONNECT_SECONDS:g} s.")
+    return SourceError("timeout", f"The upstream was silent for {SILENCE_SECONDS:g} s.")
+
+
+def same_etag(one: str, other: str) -> bool:
+    """Weak comparison (RFC 9110 8.8.3.2)."""
+    return one.removeprefix("W/") == other.removeprefix("W/")
+
+
+def _check_not_modified(answer: Answer, sent: str) -> None:
+    """A 304 is believed only when it is about what we have: another ETag beside one has frozen lists before."""
+    if not sent:
+        raise SourceError("mixed-up", "The upstream says that nothing changed, but was not asked that (304).")
+    said = answer.headers.get("etag", "")
+    if said and not same_etag(said, sent):
+        raise SourceError(
+            "mixed-up", "The upstream says that nothing changed since an ETag that is not ours (304)."
+        )
+
+
+def _check_type(header: str, *, is_json: bool) -> None:
+    kind = header.partition(";")[0].strip().lower()
+    if kind in _HTML:
+        raise SourceError(
+            "content-type",
+            "The answer is an HTML page, as the sign-in page of a proxy or a captive portal would be.",
+        )
+    if is_json and kind and kind != "application/json" and not kind.endswith("+json"):
+        raise SourceError("content-type", f"The answer is {quoted(kind)}, not JSON.")
+
+
+def _parsed(url: str) -> httpx.URL:
+    try:
+        return httpx.URL(url)
+    except httpx.InvalidURL:
+        raise _no_name() from None
+
+
+def _no_name() -> SourceError:
+    return SourceError("unreachable", "The host in `url` is no name that could be looked up.")
+
+
+def _followed(url: httpx.URL, location: str) -> httpx.URL:
+    """Where a redirect leads, if that is the same host and no step down from https to http."""
+    try:
+        target = url.join(location).copy_with(userinfo=b"")
+    except (httpx.InvalidURL, ValueError):
+        raise SourceError("redirect", "The upstream redirects to something that is no address.") from None
+    is_same = (target.scheme, target.port) == (url.scheme, url.port)
+    is_upgrade = (url.scheme, target.scheme) == ("http", "https")
+    if not location or target.host != url.host or not (is_same or is_upgrade):
+        place = quoted(f"{target.scheme}://{target.netloc.decode('ascii', 'replace')}")
+        raise SourceError("redirect", f"The upstream redirects to {place}, which `url` does not name.")
+    return target
+
+
+def _cause(error: BaseException) -> OSError | None:
+    """The error of the operating system or of TLS that httpx wrapped, if one is there."""
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(seen, OSError):
+        seen = seen.__cause__ or seen.__context__
+    return seen
