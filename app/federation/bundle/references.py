@@ -1,0 +1,42 @@
+"""Items that name a text without bringing it: a delta's rules whose text its exporter has sent before."""
+
+import hashlib
+from collections.abc import Iterable
+
+from sqlite_utils import Database
+
+from app.federation.offer import Unfit
+from app.federation.sources.collected import Item, SetAside, SourceError
+
+_EMPTY = hashlib.sha256(b"").hexdigest()
+
+
+def is_reference(item: Item) -> bool:
+    """True for an item of size 0; a text that really is empty has the digest of nothing."""
+    return item.size == 0 and item.digest != _EMPTY
+
+
+def known_references(db: Database, items: Iterable[Item]) -> dict[str, str]:
+    """`digest -> rule id` of those texts that are held, from wherever they came."""
+    known: dict[str, str] = {}
+    for item in filter(is_reference, items):
+        row = db.conn.execute(
+            "SELECT rule_id FROM rule_text WHERE digest = ? AND rule_id IS NOT NULL", [item.digest]
+        ).fetchone()
+        if row is not None:
+            known[item.digest] = row[0]
+    return known
+
+
+def set_aside_again(items: Iterable[Item], before: Iterable[SetAside]) -> list[Unfit]:
+    """References to texts that are not held: right for rules that were set aside when their text came.
+
+    Raises `SourceError` (`gap`) when there is another one.
+    """
+    reasons = {aside.rule_id: aside.reason for aside in before}
+    found: list[Unfit] = []
+    for item in items:
+        if item.name not in reasons:
+            raise SourceError("gap", f"It builds on the text of {item.name}, which is not here.")
+        found.append(Unfit(item, reasons[item.name], None))
+    return found
