@@ -10,10 +10,15 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from app.access.pulls import PullCounter, append_pulls
 from app.config import Config
 from app.consensus.service import Consensus
+from app.federation.overlay.service import Overlays
+from app.federation.service import Federation
 from app.publication.publisher import Publisher
 from app.storage import Storage
 
 log = logging.getLogger(__name__)
+
+MOST_TICK = 10
+"""Seconds between two looks at whether an upstream is due, at most; each is one read of one row."""
 
 
 class Jobs:
@@ -26,21 +31,26 @@ class Jobs:
         self,
         storage: Storage,
         consensus: Consensus,
+        federation: Federation,
+        overlays: Overlays,
         publisher: Publisher,
         pull_counter: PullCounter,
         config: Config,
     ) -> None:
         self._storage = storage
         self._consensus = consensus
+        self._federation = federation
+        self._overlays = overlays
         self._publisher = publisher
         self._pulls = pull_counter
         self._config = config
         self._scheduler: Any = AsyncIOScheduler(timezone=UTC)
 
     def start(self) -> None:
-        """Schedule everything; call inside the running event loop."""
+        """Schedule everything but pulls; call inside the running event loop."""
         cycle = self._config.consensus.cycle_seconds
         self._add(self.promote_confirmed_proposals, seconds=cycle)
+        self._add(self.settle_overlay, seconds=60)
         self._add(self.write_pull_counts, seconds=300)
         self._scheduler.add_listener(_report, EVENT_JOB_ERROR | EVENT_JOB_MISSED)
         self._scheduler.start()
@@ -50,6 +60,27 @@ class Jobs:
         self._scheduler.shutdown(wait=False)
         await self.write_pull_counts(everything=True)
 
+    def watch_upstreams(self) -> None:
+        """From now on, start the pull of each upstream when its time has come; a failure stops no later one."""
+        for upstream in self._federation.pulled():
+            self._scheduler.add_job(
+                self.start_pull_if_due,
+                "interval",
+                seconds=max(1, min(MOST_TICK, upstream.every // 10)),
+                args=[upstream.name],
+                id=f"pull {upstream.name}",
+                coalesce=True,
+                max_instances=1,
+                misfire_grace_time=None,
+            )
+
+    async def start_pull_if_due(self, name: str) -> None:
+        """Start a pull whose time has come, unless a rollback holds pulls.
+
+        The time is in the database, so that it holds across restarts and a pull by hand moves it on.
+        """
+        await self._federation.start_if_due(name, datetime.now(UTC))
+
     async def promote_confirmed_proposals(self) -> None:
         """Promote what enough independent scanners confirmed; publishes when that changed the set.
 
@@ -57,6 +88,10 @@ class Jobs:
         """
         await self._consensus.run_cycle(datetime.now(UTC))
         await self._publisher.publish("unpublished changes", datetime.now(UTC))
+
+    async def settle_overlay(self) -> None:
+        """Let overlay entries end whose time is over; publishes when that changed the set."""
+        await self._overlays.settle(datetime.now(UTC))
 
     async def write_pull_counts(self, *, everything: bool = False) -> None:
         """Write the finished hours' 304s to the audit log, one row per key and hour."""

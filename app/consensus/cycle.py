@@ -22,7 +22,7 @@ from app.consensus.states import OPEN, Status
 from app.offload import Lane
 from app.storage import Storage
 
-OnChange = Callable[[str], Awaitable[None]]
+OnChange = Callable[[str], Awaitable[object]]
 """Called with a sentence after the set of rules in service has changed."""
 
 

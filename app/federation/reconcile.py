@@ -1,7 +1,10 @@
-"""What a pull changes: a pure comparison of what an upstream offers with what is held from it."""
+"""What leads from one set of rules to another: a pure comparison by rule id."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,10 +19,10 @@ class Changes:
         return bool(self.added or self.changed or self.withdrawn)
 
 
-def reconcile(held: Mapping[str, str], offered: Mapping[str, str]) -> Changes:
-    """Compare `rule_id -> text digest` of both sides; what upstream dropped is withdrawn.
+def reconcile(held: Mapping[str, T], offered: Mapping[str, T]) -> Changes:
+    """Compare `rule_id -> what is held` with `rule_id -> what is offered`, by equality.
 
-    By digest, never by a date: the public server restamps every rule at each restart.
+    That is by content, never by a date: the public server restamps every rule at each restart.
     """
     return Changes(
         added=tuple(sorted(offered.keys() - held.keys())),

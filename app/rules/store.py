@@ -43,20 +43,24 @@ class HeldRule:
 
 
 _COLUMNS = "origin, rule_id, digest, state, pattern_hash, reason, first_seen, changed_at"
-_INSERT = f"INSERT INTO rule ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT = f"INSERT INTO rule ({_COLUMNS}, source, version) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 def put_text(db: Database, inspection: Inspection, text: str) -> str:
-    """Keep a rule text under its digest, which is returned; one that is there already is left as it is.
+    """Keep a rule text under its digest, which is returned; one that is there already stays.
 
-    Raises `ValueError` when the inspection has no facts (id, title, severity or category is missing).
+    Only id, status and maturity are added to one that an older release kept without them. Raises `ValueError` when
+    the inspection has no facts (id, title, severity or category is missing).
     """
     facts = inspection.facts
     if facts is None:
         raise ValueError("only a text with id, title, severity and category can be held as a rule")
     db.conn.execute(
-        "INSERT OR IGNORE INTO rule_text (digest, text, detection_digest, title, category, severity,"
-        " mitre_techniques, tags, warnings, guard_text, guard_refusal) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO rule_text (digest, text, detection_digest, title, category, severity, mitre_techniques,"
+        " tags, warnings, guard_text, guard_refusal, rule_id, status, maturity)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (digest) DO UPDATE SET rule_id = excluded.rule_id, status = excluded.status,"
+        " maturity = excluded.maturity WHERE rule_text.rule_id IS NULL",
         [
             inspection.text_digest,
             text,
@@ -69,6 +73,9 @@ def put_text(db: Database, inspection: Inspection, text: str) -> str:
             msgspec.json.encode(inspection.warnings).decode(),
             inspection.guard_text,
             inspection.guard_refusal,
+            facts.rule_id,
+            facts.status,
+            facts.maturity,
         ],
     )
     return inspection.text_digest
@@ -84,17 +91,21 @@ def hold_rule(
     at: str,
     pattern_hash: str | None = None,
     reason: str | None = None,
+    source: str | None = None,
+    version: int | None = None,
 ) -> None:
     """Let `origin` hold the text `digest` (already kept) as `rule_id`, in place of what it held under that id.
 
-    A community rule is recognised by its `pattern_hash` instead, so it may change its id here; for it an id that
-    another community rule has raises `sqlite3.IntegrityError` (see `free_id`).
+    `source` and `version` are an upstream's: what it says of the rule's provenance, and with which of its versions
+    the text came. A community rule is recognised by its `pattern_hash` instead, so it may change its id here; for it
+    an id that another community rule has raises `sqlite3.IntegrityError` (see `free_id`).
     """
     if pattern_hash is None:
         db.conn.execute(
             _INSERT + " ON CONFLICT (origin, rule_id) DO UPDATE SET digest = excluded.digest,"
-            " state = excluded.state, reason = excluded.reason, changed_at = excluded.changed_at",
-            [origin, rule_id, digest, state, None, reason, at, at],
+            " state = excluded.state, reason = excluded.reason, changed_at = excluded.changed_at,"
+            " source = excluded.source, version = excluded.version",
+            [origin, rule_id, digest, state, None, reason, at, at, source, version],
         )
         return
     changed = db.conn.execute(
@@ -102,7 +113,7 @@ def hold_rule(
         [rule_id, digest, state, reason, at, pattern_hash],
     ).rowcount
     if not changed:
-        db.conn.execute(_INSERT, [origin, rule_id, digest, state, pattern_hash, reason, at, at])
+        db.conn.execute(_INSERT, [origin, rule_id, digest, state, pattern_hash, reason, at, at, None, None])
 
 
 def set_state(db: Database, *, origin: str, rule_id: str, state: State, reason: str | None, at: str) -> bool:

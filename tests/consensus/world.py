@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
@@ -88,7 +88,10 @@ def local_id(pattern_hash: str) -> str:
 
 
 def in_service(db: Database) -> list[HeldRule]:
-    rows = db.query("SELECT * FROM rule WHERE state IN ('active', 'canary') ORDER BY rule_id, origin")
+    columns = ", ".join(field.name for field in fields(HeldRule))
+    rows = db.query(
+        f"SELECT {columns} FROM rule WHERE state IN ('active', 'canary') ORDER BY rule_id, origin"
+    )
     return [HeldRule(**row) for row in rows]
 
 
