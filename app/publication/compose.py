@@ -1,7 +1,7 @@
 """Which rules make the effective set: a pure decision over what every origin holds."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,20 +10,28 @@ Ring = Literal["stable", "canary"]
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One rule in the set: its id, origin, the digest of its text, and who gets it."""
+    """One rule in the set: its id, origin, the digest of its text, who gets it, and its provenance.
+
+    `source` is what the wire calls that: `atr` for official rules, `atr-community` for those of a consensus, as
+    the upstream said. Seed 001 knows these two values only, so what an admin wrote is `atr-community`. Left empty,
+    it follows from the origin: upstream's rules are official unless upstream said otherwise.
+    """
 
     rule_id: str
     origin: str
     digest: str
     ring: Ring = "stable"
+    source: str = ""
 
-    @property
-    def source(self) -> str:
-        """What the wire calls its provenance: `atr` for upstream's official rules, else `atr-community`.
+    def __post_init__(self) -> None:
+        if not self.source:
+            object.__setattr__(
+                self, "source", "atr" if self.origin.startswith("upstream:") else "atr-community"
+            )
 
-        Seed 001 knows these two values only, so a rule that an admin wrote is not `atr` either.
-        """
-        return "atr" if self.origin.startswith("upstream:") else "atr-community"
+
+DEFAULT_PRIORITY = 100
+"""Priority of an upstream that does not say (`upstream.priority`)."""
 
 
 def precedence(origin: str) -> int:
@@ -33,21 +41,27 @@ def precedence(origin: str) -> int:
     return 1 if origin.startswith("upstream:") else 2
 
 
-def compose(held: Iterable[Member]) -> tuple[Member, ...]:
+def compose(held: Iterable[Member], priorities: Mapping[str, int]) -> tuple[Member, ...]:
     """The effective set in the order it is served, one rule an id.
 
+    Between upstreams the one with the higher of `priorities` (by origin, 100 where there is none) keeps an id.
     Local and community rules come first: newest Guards stop reading at 500 rules (measured, 1.9.0).
     """
+
+    def rank(member: Member) -> tuple[int, int, str]:
+        return precedence(member.origin), -priorities.get(member.origin, DEFAULT_PRIORITY), member.origin
+
     chosen: dict[str, Member] = {}
     for member in held:
         rival = chosen.get(member.rule_id)
-        if rival is None or _rank(member) < _rank(rival):
+        if rival is None or rank(member) < rank(rival):
             chosen[member.rule_id] = member
-    return tuple(sorted(chosen.values(), key=_order))
+    return in_order(chosen.values())
 
 
-def _rank(member: Member) -> tuple[int, str]:
-    return precedence(member.origin), member.origin
+def in_order(members: Iterable[Member]) -> tuple[Member, ...]:
+    """A set whose ids are settled, in the order it is served."""
+    return tuple(sorted(members, key=_order))
 
 
 def _order(member: Member) -> tuple[bool, str]:
@@ -55,8 +69,8 @@ def _order(member: Member) -> tuple[bool, str]:
 
 
 def set_digest(members: Iterable[Member]) -> str:
-    """SHA-256 (hex) that names the set: equal exactly when every id, origin, text and ring is equal."""
-    lines = sorted(f"{m.rule_id}\t{m.origin}\t{m.digest}\t{m.ring}\n" for m in members)
+    """SHA-256 (hex) that names the set: equal exactly when every id, origin, text, ring and source is equal."""
+    lines = sorted(f"{m.rule_id}\t{m.origin}\t{m.digest}\t{m.ring}\t{m.source}\n" for m in members)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
@@ -70,7 +84,7 @@ class Difference:
 
 
 def difference(before: Iterable[Member], after: Iterable[Member]) -> Difference:
-    """Compare two sets by rule id; a rule is changed when its text, origin or ring is another."""
+    """Compare two sets by rule id; a rule is changed when anything else of it is another."""
     old = {member.rule_id: member for member in before}
     new = {member.rule_id: member for member in after}
     return Difference(

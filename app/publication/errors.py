@@ -15,3 +15,10 @@ class NoSuchPublication(PublicationError):
 
 class NothingHeld(PublicationError):
     """There is no rollback to release."""
+
+
+class NothingNewer(PublicationError):
+    """There is no publication after this one, so there is nothing to tell of."""
+
+    def __init__(self, serial: int) -> None:
+        super().__init__(f"publication {serial} is the newest one: there is nothing after it to export")

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,7 +15,7 @@ from sqlite_utils import Database
 from app.access.signing_keys import SigningKeys
 from app.offload.memory import give_back
 from app.publication import store
-from app.publication.compose import Difference, Member, compose, difference, set_digest
+from app.publication.compose import Difference, Member, compose, difference, in_order, set_digest
 from app.publication.edition import Edition, Sign, print_edition
 from app.publication.errors import NothingHeld
 from app.publication.policy import PublicationPolicy
@@ -57,6 +57,11 @@ class Publisher:
         """What is served now; None until the first publication is built or loaded."""
         return self._edition
 
+    async def hold_reason(self) -> str | None:
+        """The rollback in force, in words, or None."""
+        hold = await self._storage.read(store.hold)
+        return f"to publication {hold.serial}, since {hold.since}: {hold.reason}" if hold else None
+
     async def load(self) -> None:
         """Serve what was served before the restart, byte for byte and under the same ETag."""
         newest = await self._storage.read(store.latest)
@@ -72,8 +77,8 @@ class Publisher:
 
         Also when that was signed by other keys than those that sign now: what is served must verify with the
         keys that we publish, after a rotation as after a loss of keys. While a rollback holds, the set stays the
-        one rolled back to, less what was quarantined since. Returns the new publication, or None when nothing
-        changed.
+        one rolled back to, less what was quarantined, withdrawn or disabled since. Returns the new publication,
+        or None when nothing changed.
         """
         async with self._turn:
             return await self._publish(reason, now, again=again, restores=None)
@@ -170,7 +175,7 @@ class Publisher:
 
         def read(db: Database) -> tuple[list[Any], list[tuple[str, str]]]:
             instants = store.published_instants(db, newest.serial)
-            members = [(member, instants[member]) for member in compose(instants)]
+            members = [(member, instants[member]) for member in in_order(instants)]
             return store.served_rules(db, members), store.withdrawals(db)
 
         rules, withdrawn = await self._storage.read(read)
@@ -226,14 +231,22 @@ def _draft(db: Database) -> _Draft:
     before = store.published_instants(db, previous.serial) if previous else {}
     hold = store.hold(db)
     if hold is None:
-        members = compose(store.effective_members(db))
+        members = compose(store.effective_members(db), store.priorities(db))
     else:
-        own = store.own_ids_in_service(db)
-        held = store.published_members(db, hold.serial)
-        members = compose(m for m in held if m.origin.startswith("upstream:") or (m.origin, m.rule_id) in own)
+        members = in_order(_still_wanted(db, hold.serial))
     known = {member.rule_id for member in members}
     gone = [withdrawal for withdrawal in store.withdrawals(db) if withdrawal[0] not in known]
     return _Draft(previous, hold, members, before, difference(before, members), gone)
+
+
+def _still_wanted(db: Database, serial: int) -> Iterator[Member]:
+    """What a rollback to this publication serves: its set, less what was taken out of service by decision since."""
+    own, disabled = store.own_ids_in_service(db), store.disabled(db)
+    for member in store.published_members(db, serial):
+        key = member.origin, member.rule_id
+        is_upstream = member.origin.startswith("upstream:")
+        if (is_upstream and key not in disabled) or key in own:
+            yield member
 
 
 def _next_instant(previous: store.Record | None, now: datetime) -> datetime:

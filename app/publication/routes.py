@@ -33,7 +33,7 @@ class Reason(msgspec.Struct, frozen=True):
 async def list_publications(request: AnyRequest) -> Response[bytes]:
     """Publications from newest to oldest, and the rollback in force."""
     page = page_of(request.query_params, key_parts=1)
-    before = _serial(page.after[0]) if page.after else None
+    before = serial_of(page.after[0]) if page.after else None
     records, held = await request.app.state.storage.read(
         lambda db: (store.newest_records(db, page.limit, before), store.hold(db))
     )
@@ -47,7 +47,7 @@ async def current_publication(request: AnyRequest) -> Response[bytes]:
     """The newest publication with its signed manifest: what a client compares its rules with."""
     newest = await request.app.state.storage.read(store.latest)
     if newest is None:
-        raise _no_publication()
+        raise no_publication()
     return answer(request, _summary(newest) | {"manifest": newest.manifest})
 
 
@@ -55,12 +55,12 @@ async def current_publication(request: AnyRequest) -> Response[bytes]:
 async def diff_publications(request: AnyRequest) -> Response[bytes]:
     """What changed from one serial to another (`from`, `to`; default: the newest and the one before)."""
     query = request.query_params
-    asked = {name: _serial(query[name], name) for name in ("from", "to") if name in query}
+    asked = {name: serial_of(query[name], name) for name in ("from", "to") if name in query}
 
     def read(db: Database) -> dict[str, Any]:
         newest = store.latest(db)
         if newest is None:
-            raise _no_publication()
+            raise no_publication()
         after = asked.get("to", newest.serial)
         before = asked.get("from", after - 1)
         old = store.published_members(db, before) if before else []
@@ -78,7 +78,8 @@ async def show_publication(request: AnyRequest, serial: Serial) -> Response[byte
         record = store.record(db, serial)
         members = sorted(store.published_members(db, serial), key=lambda member: member.rule_id)
         rules = [
-            {"ruleId": m.rule_id, "origin": m.origin, "digest": m.digest, "ring": m.ring} for m in members
+            {"ruleId": m.rule_id, "origin": m.origin, "source": m.source, "digest": m.digest, "ring": m.ring}
+            for m in members
         ]
         return _summary(record) | {"manifest": record.manifest, "rules": rules}
 
@@ -137,13 +138,15 @@ def _summary(record: store.Record) -> dict[str, Any]:
     }
 
 
-def _serial(text: str, name: str = "cursor") -> int:
+def serial_of(text: str, name: str = "cursor") -> int:
+    """A serial in the query; raises `Problem` 400 that names the parameter."""
     if not (text.isascii() and text.isdigit() and len(text) < 16):
         raise bad_request(f"{name}: a serial number is needed", name)
     return int(text)
 
 
-def _no_publication() -> Problem:
+def no_publication() -> Problem:
+    """503: nothing was published yet."""
     return Problem(503, "The first publication is still being built.", headers={"Retry-After": "5"})
 
 

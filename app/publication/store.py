@@ -35,6 +35,7 @@ class Hold(msgspec.Struct, frozen=True):
 
 
 _RECORD = "serial, published_at, digest, total, canary, reason, restores, manifest"
+_MEMBER = "rule_id, origin, digest, ring, coalesce(source, '')"
 
 
 def latest(db: Database) -> Record | None:
@@ -61,15 +62,35 @@ def newest_records(db: Database, limit: int, before: int | None) -> list[Record]
 
 
 def effective_members(db: Database) -> list[Member]:
-    """Every rule that an origin holds and wants served, before ids are settled."""
-    rows = db.execute("SELECT rule_id, origin, digest, state FROM rule WHERE state IN ('active', 'canary')")
-    return [Member(i, o, d, "canary" if state == "canary" else "stable") for i, o, d, state in rows]
+    """Every rule that an origin holds and wants served, before ids are settled.
+
+    What the organisation decided on top of upstream (`overlaid`) wins over upstream's text and over its filters.
+    """
+    rows = db.execute(
+        "SELECT r.rule_id, r.origin, coalesce(o.digest, r.digest), r.state, r.source FROM rule r"
+        " LEFT JOIN overlaid o ON o.origin = r.origin AND o.rule_id = r.rule_id"
+        " WHERE r.state IN ('active', 'canary') AND coalesce(o.served, r.excluded IS NULL)"
+    )
+    return [
+        Member(rule_id, origin, digest, "canary" if state == "canary" else "stable", source or "")
+        for rule_id, origin, digest, state, source in rows
+    ]
+
+
+def priorities(db: Database) -> dict[str, int]:
+    """`origin -> priority` of the upstreams."""
+    return dict(db.execute("SELECT 'upstream:' || name, priority FROM upstream").fetchall())
+
+
+def disabled(db: Database) -> set[tuple[str, str]]:
+    """`(origin, rule_id)` of upstreams' rules that an overlay entry keeps out now, in whatever state they are."""
+    return set(db.execute("SELECT origin, rule_id FROM overlaid WHERE NOT served").fetchall())
 
 
 def published_members(db: Database, serial: int) -> list[Member]:
     """The set of a kept publication; raises `NoSuchPublication`."""
     record(db, serial)
-    rows = db.execute("SELECT rule_id, origin, digest, ring FROM publication_rule WHERE serial = ?", [serial])
+    rows = db.execute(f"SELECT {_MEMBER} FROM publication_rule WHERE serial = ?", [serial])
     return [Member(*row) for row in rows]
 
 
@@ -88,10 +109,8 @@ def own_ids_in_service(db: Database) -> set[tuple[str, str]]:
 
 def published_instants(db: Database, serial: int) -> dict[Member, str]:
     """When each member of a publication was first published in its present form."""
-    rows = db.execute(
-        "SELECT rule_id, origin, digest, ring, published_at FROM publication_rule WHERE serial = ?", [serial]
-    )
-    return {Member(*row[:4]): row[4] for row in rows}
+    rows = db.execute(f"SELECT {_MEMBER}, published_at FROM publication_rule WHERE serial = ?", [serial])
+    return {Member(*row[:-1]): row[-1] for row in rows}
 
 
 def served_rules(db: Database, members: Iterable[tuple[Member, str]]) -> list[ServedRule]:
@@ -127,9 +146,9 @@ def insert_publication(
     """Keep a publication and note which ids left the set with it."""
     db.execute(f"INSERT INTO publication ({_RECORD}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _astuple(new))
     db.conn.executemany(
-        "INSERT INTO publication_rule (serial, rule_id, origin, digest, ring, published_at)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
-        [(new.serial, m.rule_id, m.origin, m.digest, m.ring, instant) for m, instant in members],
+        "INSERT INTO publication_rule (serial, rule_id, origin, digest, ring, source, published_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [(new.serial, m.rule_id, m.origin, m.digest, m.ring, m.source, instant) for m, instant in members],
     )
     db.conn.executemany("DELETE FROM withdrawal WHERE rule_id = ?", [(m.rule_id,) for m, _ in members])
     db.conn.executemany(

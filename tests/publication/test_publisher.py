@@ -14,6 +14,9 @@ import pytest
 from sqlite_utils import Database
 
 from app.access.signing_keys import SigningKeys
+from app.federation.overlay.entries import Decision, add
+from app.federation.overlay.resolve import Action
+from app.federation.overlay.store import settle
 from app.publication import store
 from app.publication.edition import Representation, tail
 from app.publication.errors import NoSuchPublication, NothingHeld
@@ -46,7 +49,14 @@ class World:
             self.storage, self.keys, PublicationPolicy(keep=keep), "urn:threatcloud:test"
         )
 
-    async def hold(self, rule_id: str, origin: str = "local", state: Any = "active", **text: str) -> None:
+    async def hold(
+        self,
+        rule_id: str,
+        origin: str = "local",
+        state: Any = "active",
+        source: str | None = None,
+        **text: str,
+    ) -> None:
         content = rule_text(rule_id, **text)
 
         def work(db: Database) -> None:
@@ -60,6 +70,7 @@ class World:
                 state=state,
                 at=to_text(NOON),
                 pattern_hash=pattern,
+                source=source,
             )
 
         await self.storage.write(work)
@@ -70,6 +81,15 @@ class World:
                 db, origin=origin, rule_id=rule_id, state=state, reason="test", at=to_text(NOON)
             )
         )
+
+    async def overlay(self, rule_id: str, action: Action) -> None:
+        decision = Decision(rule_id=rule_id, action=action, owner="soc", reason="test")
+
+        def work(db: Database) -> None:
+            add(db, decision, to_text(NOON))
+            settle(db, to_text(NOON))
+
+        await self.storage.write(work)
 
     def served(self, representation: Representation = "live", *, canary: bool = False) -> dict[str, Any]:
         edition = self.publisher.edition
@@ -297,6 +317,82 @@ async def test_a_rollback_never_serves_a_community_rule_under_an_id_that_it_gave
     await world.storage.write(lambda db: yield_id(db, "ATR-2026-90002", to_text(NOON)))
     await world.publisher.publish("renamed", NOON + timedelta(hours=2))
     assert world.ids() == ["ATR-2026-90001"]
+
+
+async def test_provenance_is_served_as_upstream_said_and_a_rollback_serves_it_again(world: World) -> None:
+    await world.hold("ATR-2026-00001", "upstream:chain", source="atr")
+    await world.hold("ATR-2026-00002", "upstream:chain", source="atr-community")
+    await world.hold("ATR-2026-00003", "upstream:old")  # held since before upstreams said
+    first = await world.publisher.publish("pull", NOON)
+    assert first is not None
+    said = {rule["ruleId"]: rule["source"] for rule in world.served()["data"]}
+    assert said == {
+        "ATR-2026-00001": "atr",
+        "ATR-2026-00002": "atr-community",
+        "ATR-2026-00003": "atr",
+    }
+    await world.hold("ATR-2026-00001", "upstream:chain", source="atr-community")
+    changed = await world.publisher.publish("pull", NOON + timedelta(hours=1))
+    assert changed is not None
+    again = await world.publisher.roll_back(1, "test", NOON + timedelta(hours=2), lambda _db: None)
+    assert again.digest == first.digest != changed.digest
+    assert {rule["ruleId"]: rule["source"] for rule in world.served()["data"]} == said
+
+
+async def test_publications_from_before_provenance_was_kept_still_work(world: World) -> None:
+    await world.hold("ATR-2026-00001", "upstream:atr")
+    await world.hold("ATR-2026-90001")
+    first = await world.publisher.publish("pull", NOON)
+    await world.storage.write(lambda db: db.execute("UPDATE publication_rule SET source = NULL") and None)
+    assert await world.publisher.publish("again", NOON + timedelta(hours=1)) is None
+    rolled = await world.publisher.roll_back(1, "test", NOON + timedelta(hours=2), lambda _db: None)
+    assert first is not None
+    assert rolled.digest == first.digest
+
+
+async def test_the_upstream_with_the_higher_priority_is_served(world: World) -> None:
+    await world.hold("ATR-2026-00001", "upstream:a", title="From a")
+    await world.hold("ATR-2026-00001", "upstream:b", title="From b")
+    for name, priority in (("a", 100), ("b", 101)):
+        await world.storage.write(
+            lambda db, row=(name, priority): (  # type: ignore[misc]
+                db.execute("INSERT INTO upstream (name, priority) VALUES (?, ?)", list(row)) and None
+            )
+        )
+    await world.publisher.publish("pull", NOON)
+    (rule,) = world.served()["data"]
+    assert "From b" in rule["ruleContent"]
+
+
+async def test_a_filter_keeps_a_rule_out_until_an_overlay_brings_it_back(world: World) -> None:
+    await world.hold("ATR-2026-00001", "upstream:a")
+    await world.hold("ATR-2026-00002", "upstream:a")
+    await world.storage.write(
+        lambda db: (
+            db.execute("UPDATE rule SET excluded = 'severity' WHERE rule_id = 'ATR-2026-00002'") and None
+        )
+    )
+    await world.publisher.publish("pull", NOON)
+    assert world.ids() == ["ATR-2026-00001"]
+    await world.overlay("ATR-2026-00002", "enable")
+    await world.publisher.publish("overlay", NOON + timedelta(hours=1))
+    assert world.ids() == ["ATR-2026-00001", "ATR-2026-00002"]
+
+
+async def test_what_an_overlay_disables_stays_out_of_a_rollback_also_when_upstream_dropped_it(
+    world: World,
+) -> None:
+    for number in (1, 2, 3):
+        await world.hold(f"ATR-2026-0000{number}", "upstream:a")
+    await world.publisher.publish("pull", NOON)
+    await world.publisher.roll_back(1, "test", NOON + timedelta(hours=1), lambda _db: None)
+    await world.overlay("ATR-2026-00001", "disable")
+    assert await world.publisher.publish("overlay", NOON + timedelta(hours=2)) is not None
+    assert world.ids() == ["ATR-2026-00002", "ATR-2026-00003"]
+    await world.drop("ATR-2026-00002", "upstream:a")
+    await world.overlay("ATR-2026-00002", "disable")
+    await world.publisher.publish("overlay", NOON + timedelta(hours=3))
+    assert world.ids() == ["ATR-2026-00003"]
 
 
 async def test_quarantine_takes_effect_during_a_rollback(world: World) -> None:
