@@ -8,12 +8,13 @@ import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 
 from app.access.policy import AccessPolicy, LimitPolicy
 from app.consensus.policy import ConsensusPolicy
+from app.federation.overlay.config import Overlay, as_text, contradictions
 from app.federation.upstream import Upstream
 from app.publication.policy import PublicationPolicy
 
@@ -58,11 +59,19 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     consensus: ConsensusPolicy = msgspec.field(default_factory=ConsensusPolicy)
     publication: PublicationPolicy = msgspec.field(default_factory=PublicationPolicy)
     upstream: tuple[Upstream, ...] = ()
+    overlay: tuple[Overlay, ...] = ()
 
     @property
     def state_dir(self) -> Path:
         """The state folder as an absolute path."""
         return Path(self.server.state_dir).absolute()
+
+
+TABLES = ("upstream", "overlay")
+"""Parts of the file that are there any number of times, each written [[name]]."""
+
+UPSTREAM_KINDS = {str(kind.__struct_config__.tag): kind for kind in get_args(Upstream)}
+OVERLAY_ACTIONS = {str(kind.__struct_config__.tag): kind for kind in get_args(Overlay)}
 
 
 class ConfigError(Exception):
@@ -74,7 +83,7 @@ class ConfigError(Exception):
 
 
 SECTIONS: dict[str, type[msgspec.Struct]] = {
-    name: kind for name, kind in get_type_hints(Config).items() if name != "upstream"
+    name: kind for name, kind in get_type_hints(Config).items() if name not in TABLES
 }
 
 
@@ -87,10 +96,10 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
     mistakes: list[str] = []
     sections: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
     for name, value in document.items():
-        if name == "upstream":
+        if name in TABLES:
             continue
         if name not in SECTIONS:
-            mistakes.append(f"[{name}]: there is no such section{_suggest(name, [*SECTIONS, 'upstream'])}")
+            mistakes.append(f"[{name}]: there is no such section{_suggest(name, [*SECTIONS, *TABLES])}")
         elif not isinstance(value, dict):
             mistakes.append(f"{name}: a section is needed here, written [{name}]")
         else:
@@ -100,7 +109,8 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
         _set(sections[section], section, option, value, strict=False, mistakes=mistakes)
     upstream = _upstreams(document.get("upstream", []), mistakes)
     # An option that was refused is left out above, so what its section says as a whole is still looked at.
-    config = Config(upstream=upstream, **_build(sections, mistakes))
+    overlay = _overlay(document.get("overlay", []), mistakes)
+    config = Config(upstream=upstream, overlay=overlay, **_build(sections, mistakes))
     mistakes += [f"consensus.{mistake}" for mistake in config.consensus.mistakes()]
     if mistakes:
         raise ConfigError(mistakes)
@@ -165,18 +175,65 @@ def _overrides(environ: Mapping[str, str], mistakes: list[str]) -> dict[str, Any
 
 
 def _upstreams(tables: Any, mistakes: list[str]) -> tuple[Upstream, ...]:
-    if not isinstance(tables, list):
-        mistakes.append("upstream: write each one as [[upstream]], with two brackets")
-        return ()
-    found: list[Upstream] = []
-    for number, table in enumerate(tables, 1):
-        try:
-            found.append(msgspec.convert(table, Upstream))
-        except msgspec.ValidationError as error:
-            mistakes.append(f"upstream number {number}: {_plain(error)}")
+    found: list[Upstream] = _tables("upstream", tables, UPSTREAM_KINDS, "kind", mistakes)
     names = [upstream.name for upstream in found]
     mistakes += [f"upstream {name!r}: the name is used twice" for name in {*names} if names.count(name) > 1]
     return tuple(found)
+
+
+def _overlay(tables: Any, mistakes: list[str]) -> tuple[Overlay, ...]:
+    found: list[Overlay] = _tables("overlay", tables, OVERLAY_ACTIONS, "action", mistakes)
+    mistakes += contradictions(found)
+    return tuple(found)
+
+
+def _tables(
+    name: str, tables: Any, kinds: Mapping[str, type[msgspec.Struct]], tag: str, mistakes: list[str]
+) -> list[Any]:
+    """Every table of this name as the type that its `tag` names; what is wrong with one leaves that one out."""
+    if not isinstance(tables, list):
+        mistakes.append(f"{name}: write each one as [[{name}]], with two brackets")
+        return []
+    found: list[Any] = []
+    for number, table in enumerate(tables, 1):
+        chosen = table.get(tag) if isinstance(table, dict) else None
+        if not isinstance(chosen, str) or chosen not in kinds:
+            said = f"{chosen!r} is no {tag}" if chosen is not None else "it is missing"
+            mistakes.append(f"{name} number {number}: {tag}: {said} (known: {', '.join(kinds)})")
+            continue
+        options = {option: as_text(value) for option, value in table.items() if option != tag}
+        made = _table(kinds[chosen], options, f"{name} number {number}", mistakes)
+        if made is not None:
+            found.append(made)
+    return found
+
+
+def _table(
+    kind: type[msgspec.Struct], options: Mapping[str, Any], where: str, mistakes: list[str]
+) -> msgspec.Struct | None:
+    """One table, option by option, so that every mistake in it is told."""
+    fields = {field.name: field for field in msgspec.structs.fields(kind)}
+    values: dict[str, Any] = {}
+    wrong = [
+        f"{where}: {name}: it is missing"
+        for name, field in fields.items()
+        if field.required and name not in options
+    ]
+    for option, value in options.items():
+        if option not in fields:
+            wrong.append(f"{where}: {option}: there is no such option{_suggest(option, list(fields))}")
+            continue
+        try:
+            values[option] = msgspec.convert(value, fields[option].type)
+        except msgspec.ValidationError as error:
+            wrong.append(f"{where}: {option}: {_plain(error)}")
+    try:
+        return kind(**values) if not wrong else None
+    except ValueError as error:
+        wrong.append(f"{where}: {error}")
+        return None
+    finally:
+        mistakes += wrong
 
 
 def _build(sections: dict[str, dict[str, Any]], mistakes: list[str]) -> dict[str, Any]:

@@ -4,13 +4,14 @@ import ast
 import inspect
 import json
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from app.config import SECTIONS
-from app.federation.upstream import Upstream
+from app.federation.overlay.config import Overlay, OverlayBase
+from app.federation.upstream import HttpUpstream, PackageUpstream, Upstream, UpstreamBase
 
 HEAD = """\
 Configuration of the private Threat Cloud: every option with its default.
@@ -27,6 +28,37 @@ An upstream is a place that public rules come from; write one [[upstream]] for e
 default of `make run`: the 833 public rules that the pyatr package bundles.
 """
 
+KIND = "One of: live, atr-rules, npm, directory, package, bundle; see below."
+
+EVERY_KIND = """\
+Options of every kind of upstream, with their defaults:
+"""
+
+EVERY_HTTP_KIND = """\
+Further options of the kinds live, atr-rules and npm:
+"""
+
+
+OVERLAY = """\
+An overlay entry is your own decision on one of upstream's rules. It stands apart from upstream's texts, so that no
+update overwrites it; `threatcloud overlay list` shows where each one stands. Entries written here cannot be changed
+over the API, and win over those made there.
+"""
+
+OVERLAY_EXAMPLE = """\
+[[overlay]]
+rule = "ATR-2026-00001"
+action = "severity"
+severity = "low"
+reason = "Our build logs match it every night."
+owner = "soc@example.org"
+expires = 2027-01-31
+"""
+
+EVERY_ACTION = """\
+Options of every action:
+"""
+
 
 def render_example() -> str:
     """The whole file."""
@@ -34,13 +66,56 @@ def render_example() -> str:
     for name, kind in SECTIONS.items():
         summary = (inspect.getdoc(kind) or "").split("\n\n")[0]
         parts.append("\n".join([_comment(summary), f"[{name}]", *_options(kind)]))
-    upstream = Upstream(name="atr", kind="package", package="pyatr")
-    notes = explanations(Upstream)
-    lines = [_comment(UPSTREAM), "[[upstream]]"]
-    for name, value in msgspec.to_builtins(upstream).items():
-        lines += [_comment(notes[name]), f"{name} = {json.dumps(value)}"]
-    parts.append("\n".join(lines))
+    parts += _upstreams()
+    parts += _overlay()
     return "\n\n".join(parts) + "\n"
+
+
+def _upstreams() -> Iterator[str]:
+    """The embedded default, then what else could be written there, as comments."""
+    notes = explanations(UpstreamBase) | explanations(PackageUpstream)
+    lines = [_comment(UPSTREAM), "[[upstream]]"]
+    for name, value in (("name", "atr"), ("kind", "package"), ("package", "pyatr")):
+        lines += [_comment(notes[name] if name != "kind" else KIND), f"{name} = {json.dumps(value)}"]
+    yield "\n".join(lines)
+    common, http = msgspec.structs.fields(UpstreamBase), msgspec.structs.fields(HttpUpstream)
+    known = {field.name for field in common}
+    yield "\n".join([_comment(EVERY_KIND), *_remarks(UpstreamBase, [f for f in common if f.name != "name"])])
+    yield "\n".join(
+        [_comment(EVERY_HTTP_KIND), *_remarks(HttpUpstream, [f for f in http if f.name not in known])]
+    )
+    known |= {field.name for field in http}
+    for kind in get_args(Upstream):
+        own = [field for field in msgspec.structs.fields(kind) if field.name not in known]
+        summary = f'kind = "{kind.__struct_config__.tag}": {inspect.getdoc(kind)}'
+        yield "\n".join([_comment(summary), *_remarks(kind, own)])
+
+
+def _overlay() -> Iterator[str]:
+    """One entry and the options of each action, all as comments: there is none by default."""
+    yield "\n".join([_comment(OVERLAY), "#", *(f"# {line}" for line in OVERLAY_EXAMPLE.splitlines())])
+    common = msgspec.structs.fields(OverlayBase)
+    known = {field.name for field in common}
+    yield "\n".join([_comment(EVERY_ACTION), *_remarks(OverlayBase, common)])
+    for kind in get_args(Overlay):
+        own = [field for field in msgspec.structs.fields(kind) if field.name not in known]
+        summary = f'action = "{kind.__struct_config__.tag}": {inspect.getdoc(kind)}'
+        yield "\n".join([_comment(summary), *_remarks(kind, own)])
+
+
+def _remarks(kind: type[msgspec.Struct], fields: Sequence[msgspec.structs.FieldInfo]) -> Iterator[str]:
+    """Options as comments: `# option = default: what it means`."""
+    notes = explanations(kind)
+    for field in fields:
+        yield f"#   {field.name}{_default(field)}"
+        yield textwrap.fill(notes[field.name], 110, initial_indent="#       ", subsequent_indent="#       ")
+
+
+def _default(field: msgspec.structs.FieldInfo) -> str:
+    if field.required or field.default is None:
+        return ""
+    value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+    return " = {}" if isinstance(value, msgspec.Struct) else f" = {_toml(value)}"
 
 
 def _options(kind: type[msgspec.Struct]) -> Iterator[str]:
