@@ -38,6 +38,8 @@ from app.wire.instants import from_text, to_text
 from app.wire.problem import not_found
 
 T = TypeVar("T")
+FORWARDING_HEADERS = ("x-forwarded-for", "forwarded", "via", "x-real-ip")
+"""What proxies add to a request (RFC 7239, RFC 9110 7.6.3, and nginx's habit)."""
 
 
 class Gatekeeper:
@@ -59,6 +61,8 @@ class Gatekeeper:
         self._storage = storage
         self._policy = access_policy
         self._networks = Networks.parse(access_policy.networks)
+        self._metrics_networks = Networks.parse(access_policy.metrics_networks)
+        self._trusted_proxies = Networks.parse(access_policy.trusted_proxies)
         self._issuer = issuer
         self._by_role = {
             Role.AGENT: _per_minute(limit_policy.agent_per_minute),
@@ -82,6 +86,17 @@ class Gatekeeper:
     def may_read_anonymously(self, address: str) -> bool:
         """True when this address may read rules without a key."""
         return self._admits(self._policy.anonymous_read, address)
+
+    def may_read_metrics(self, address: str, peer: str, headers: Mapping[str, str]) -> bool:
+        """True when this address may read metrics without a key; `peer` is the other end of the connection.
+
+        A request that another host passed on, which is not a trusted proxy, has no address that can be believed: a
+        proxy on this machine would otherwise open to everybody what is open to this machine.
+        """
+        is_passed_on = any(name in headers for name in FORWARDING_HEADERS)
+        if is_passed_on and not self._trusted_proxies.contains(peer):
+            return False
+        return self._metrics_networks.contains(address)
 
     def rate_limit(self, principal: Principal, now: datetime) -> Verdict:
         """Charge one request to the key, or to the source when there is none."""

@@ -1,4 +1,6 @@
-"""Guards: what a route demands of its caller; each route has one of `require`, `require_reader`, `public`.
+"""Guards: what a route demands of its caller.
+
+Each route has one of `require`, `require_reader`, `require_monitor`, `public`.
 
 The edge puts `headers` (lower-case names, read once), `client_address` (str) and `request_id` into
 `scope["state"]`, and `local = True` for requests that came in through the instance's unix socket. Guards add
@@ -29,13 +31,20 @@ _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._@-]")
 class Guard:
     """One route's demand, as Litestar calls it before the handler; tests read it off the route.
 
-    `roles` may enter; `reader` also admits whoever policy lets read without a key. `charged` takes one
-    request off the caller's rate limit at once; a route that answers some for free charges by itself.
+    `roles` may enter; `reader` also admits whoever policy lets read without a key, `monitor` whoever it lets
+    read metrics without one. `charged` takes one request off the caller's rate limit at once; a route that
+    answers some for free charges by itself.
     """
 
     roles: frozenset[Role]
     reader: bool = False
+    monitor: bool = False
     charged: bool = True
+
+    @property
+    def may_lack_key(self) -> bool:
+        """Does policy decide whether this route can be had without a key?"""
+        return self.reader or self.monitor
 
     async def __call__(self, connection: Connection, _: BaseRouteHandler) -> None:
         """Let the request through or raise `Problem` 401, 403 or 429."""
@@ -45,13 +54,20 @@ class Guard:
     async def admit(self, connection: Connection) -> Principal:
         """Who asks, if they may; raises `Problem` 401, 403 or 429."""
         principal = await authenticate_request(connection)
-        if principal.role is None and not (self.reader and _may_read(connection, principal)):
+        if principal.role is None and not self._admits_without_key(connection, principal.address):
             raise key_needed()
         if self.charged:
             charge(connection, principal)
         if principal.role is not None and principal.role not in self.roles:
             raise wrong_role(principal.role, self.roles)
         return principal
+
+    def _admits_without_key(self, connection: Connection, address: str) -> bool:
+        gatekeeper = _gatekeeper(connection)
+        if self.monitor:
+            peer = connection.client.host if connection.client else ""
+            return gatekeeper.may_read_metrics(address, peer, connection.scope["state"]["headers"])
+        return self.reader and gatekeeper.may_read_anonymously(address)
 
 
 def require(*roles: Role, charged: bool = True) -> Guard:
@@ -64,6 +80,11 @@ def require(*roles: Role, charged: bool = True) -> Guard:
 def require_reader(*, charged: bool = True) -> Guard:
     """Any valid key; without one, whoever the policy's `anonymous_read` admits."""
     return Guard(frozenset(Role), reader=True, charged=charged)
+
+
+def require_monitor() -> Guard:
+    """A reviewer's or an admin's key; without one, whoever the policy's `metrics_networks` admits."""
+    return Guard(frozenset({Role.REVIEWER, Role.ADMIN}), monitor=True)
 
 
 def public() -> Guard:
@@ -118,10 +139,6 @@ def instant_of(connection: Connection) -> datetime:
     if now is None:
         now = state["now"] = datetime.now(UTC)
     return now
-
-
-def _may_read(connection: Connection, principal: Principal) -> bool:
-    return _gatekeeper(connection).may_read_anonymously(principal.address)
 
 
 def _gatekeeper(connection: Connection) -> Gatekeeper:

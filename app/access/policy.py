@@ -31,12 +31,17 @@ class AccessPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     trusted_proxies: Annotated[tuple[Cidr, ...], Meta(max_length=1000)] = ()
     """The networks (CIDR) of reverse proxies whose `X-Forwarded-For` is believed; nobody else's is."""
 
+    metrics_networks: Annotated[tuple[Cidr, ...], Meta(max_length=1000)] = ("127.0.0.0/8", "::1/128")
+    """The networks (CIDR) of Prometheus servers that may read `/metrics` without a key; others need the key of a
+    reviewer or admin. What a proxy that is not trusted passes on always needs one."""
+
     registrations_per_hour: Annotated[int, Meta(ge=1, le=100_000)] = 60
     """How many agents may register themselves per hour from one source (IPv4 address or IPv6 /64)."""
 
     def __post_init__(self) -> None:
         Networks.parse(self.networks)
         Networks.parse(self.trusted_proxies)
+        Networks.parse(self.metrics_networks)
 
 
 class LimitPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

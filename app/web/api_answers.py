@@ -8,6 +8,7 @@ from app.access.keys import KeyRecord
 from app.access.signing_keys import KeyUse
 from app.consensus.states import Status
 from app.consensus.submission import Outcome
+from app.federation.progress import Progress
 
 
 class Alive(msgspec.Struct):
@@ -154,6 +155,7 @@ class MemberRule(msgspec.Struct, rename="camel"):
 
     rule_id: str
     origin: str
+    source: Literal["atr", "atr-community"]
     digest: str
     ring: Literal["stable", "canary"]
 
@@ -174,11 +176,51 @@ class PublicationDiff(msgspec.Struct, rename={"before": "from", "after": "to"}):
     withdrawn: list[str]
 
 
+class RemovedEntry(msgspec.Struct):
+    """An overlay entry that is gone."""
+
+    id: str
+    removed: bool
+
+
 class WithdrawnRule(msgspec.Struct, rename="camel"):
     """A local rule that is out of service."""
 
     rule_id: str
     state: Literal["withdrawn"]
+
+
+class SetAsideRule(msgspec.Struct, rename="camel"):
+    """A rule that an upstream offers and that is not taken, and why; without an id, by upstream's name for it."""
+
+    rule_id: str
+    reason: str
+
+
+class RunningPull(msgspec.Struct):
+    """`POST .../sync`: the pull that was started or joined."""
+
+    pull: Progress
+
+
+class LastPull(msgspec.Struct):
+    """`GET .../pull`: the running or last pull; null when there was none since the server started."""
+
+    pull: Progress | None
+
+
+class ApprovedChanges(msgspec.Struct):
+    """Rule ids, and the serial of the publication that follows; null when nothing new is published (yet)."""
+
+    approved: list[str]
+    published: int | None
+
+
+class RefusedChanges(msgspec.Struct):
+    """Rule ids; nothing is published by a refusal."""
+
+    refused: list[str]
+    published: None
 
 
 class JwkSet(msgspec.Struct):

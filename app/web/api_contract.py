@@ -27,6 +27,16 @@ from app.consensus.routes import (
 )
 from app.consensus.states import Status
 from app.consensus.views import Listed, Shown, Why
+from app.federation.bundle.routes import ImportedBundle
+from app.federation.held import HeldState, ShownChange
+from app.federation.overlay.resolve import State
+from app.federation.overlay.routes import AnyNewEntry
+from app.federation.overlay.views import Compared
+from app.federation.overlay.views import Listed as OverlayEntry
+from app.federation.routes import Approval as ChangeApproval
+from app.federation.routes import ChangeRefusal, WholeChange
+from app.federation.status import Status as UpstreamStatus
+from app.federation.versions import ShownVersion
 from app.publication.routes import Reason
 from app.rules.listing import Shown as HeldRule
 from app.rules.local import Imported
@@ -35,8 +45,10 @@ from app.web import api_answers as answers
 from app.wire.paging import MAX_LIMIT
 
 JSON = "application/json"
+FILE = "application/octet-stream"
 Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT)]
 Serial = Annotated[int, Meta(ge=1, le=1 << 53)]
+Since = Annotated[int, Meta(ge=0, le=1 << 53)]
 Text = Annotated[str, Meta(min_length=1)]
 
 
@@ -44,7 +56,8 @@ Text = Annotated[str, Meta(min_length=1)]
 class Contract:
     """One route: types of body, query and `data` (None: there is none), and the statuses of its successes.
 
-    `media` other than JSON means that the answer is not enveloped; `data` then describes the whole of it.
+    `media` other than JSON means that the answer is not enveloped; `data` then describes the whole of it. `accepts`
+    is the media type of the body; `bytes` is a file as it is.
     """
 
     data: Any
@@ -52,6 +65,7 @@ class Contract:
     query: Mapping[str, Any] = field(default_factory=dict)
     status: tuple[int, ...] = (200,)
     media: str = JSON
+    accepts: str = JSON
     is_conditional: bool = False
 
 
@@ -69,8 +83,10 @@ _VOTED = Contract(answers.FeedbackReceipt, body=Feedback, status=(201,))
 _PEM = Contract(str, media="text/plain")
 
 PATH_PARAMETERS: Mapping[str, Any] = {
+    "entry_id": Text,
     "key_id": Text,
     "kid": Text,
+    "name": Text,
     "pattern_hash": PatternHash,
     "rule_id": Text,
     "serial": Serial,
@@ -80,6 +96,7 @@ PATH_PARAMETERS: Mapping[str, Any] = {
 CONTRACTS: Mapping[str, Contract] = {
     "GET /health": Contract(answers.Alive),
     "GET /ready": Contract(answers.Ready),
+    "GET /metrics": Contract(str, media="text/plain"),
     "GET /.well-known/jwks.json": Contract(answers.JwkSet, media="application/jwk-set+json"),
     "GET /.well-known/rule-key.pem": _PEM,
     "GET /.well-known/manifest-key.pem": _PEM,
@@ -116,6 +133,27 @@ CONTRACTS: Mapping[str, Contract] = {
     "GET /api/admin/rules/{rule_id}": Contract(list[HeldRule]),
     "POST /api/admin/rules/import": Contract(list[Imported], body=ImportBody),
     "POST /api/admin/rules/{rule_id}/withdraw": Contract(answers.WithdrawnRule, body=WithdrawBody),
+    "GET /api/admin/upstreams": Contract(list[UpstreamStatus]),
+    "GET /api/admin/upstreams/{name}": Contract(UpstreamStatus),
+    "GET /api/admin/upstreams/{name}/set-aside": _listed(list[answers.SetAsideRule]),
+    "GET /api/admin/upstreams/{name}/versions": _listed(list[ShownVersion]),
+    "POST /api/admin/upstreams/{name}/sync": Contract(answers.RunningPull, status=(202,)),
+    "GET /api/admin/upstreams/{name}/pull": Contract(answers.LastPull),
+    "GET /api/admin/upstreams/{name}/held": _listed(list[ShownChange], state=HeldState),
+    "GET /api/admin/upstreams/{name}/held/{rule_id}": Contract(WholeChange),
+    "POST /api/admin/upstreams/{name}/approve": Contract(answers.ApprovedChanges, body=ChangeApproval),
+    "POST /api/admin/upstreams/{name}/refuse": Contract(answers.RefusedChanges, body=ChangeRefusal),
+    "GET /api/admin/overlay": _listed(list[OverlayEntry], rule=str, state=State),
+    "POST /api/admin/overlay": Contract(OverlayEntry, body=AnyNewEntry, status=(201,)),
+    "GET /api/admin/overlay/{entry_id}": Contract(Compared),
+    "DELETE /api/admin/overlay/{entry_id}": Contract(answers.RemovedEntry, query={"reason": str}),
+    "GET /api/admin/bundles/export": Contract(bytes, query={"since": Since}, media=FILE),
+    "POST /api/admin/bundles/import": Contract(
+        ImportedBundle,
+        body=bytes,
+        accepts=FILE,
+        query={"upstream": Text, "force": bool, "reason": Annotated[str, Meta(min_length=1, max_length=500)]},
+    ),
     "GET /api/publications": _listed(list[answers.Publication]),
     "GET /api/publications/current": Contract(answers.SignedPublication),
     "GET /api/publications/diff": Contract(answers.PublicationDiff, query={"from": Serial, "to": Serial}),

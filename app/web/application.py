@@ -13,7 +13,11 @@ from app.access.networks import Networks
 from app.access.routes import access_handlers
 from app.config import Config
 from app.consensus.routes import consensus_handlers
+from app.federation.bundle.routes import bundle_import_handlers
+from app.federation.overlay.routes import overlay_handlers
+from app.federation.routes import federation_handlers
 from app.offload import LaneClosed
+from app.publication.bundle_routes import bundle_export_handlers
 from app.publication.distribution import distribution_handlers
 from app.publication.routes import publication_handlers
 from app.rules.routes import rules_handlers
@@ -31,6 +35,7 @@ from app.web.errors import (
 )
 from app.web.health import health_handlers
 from app.web.lifespan import opened
+from app.web.metrics import metrics
 from app.web.options import options_handlers
 from app.wire.problem import Problem
 
@@ -61,12 +66,17 @@ def create_application(config: Config, *, serving: bool = True) -> Application:
 
     handlers = [
         *health_handlers,
+        metrics,
         show_description,
         *access_handlers,
         *consensus_handlers,
+        *federation_handlers,
+        *overlay_handlers,
         *distribution_handlers,
         *publication_handlers,
         *rules_handlers,
+        *bundle_export_handlers,
+        *bundle_import_handlers,
     ]
     litestar = Litestar(
         route_handlers=[*options_handlers(handlers), *handlers],

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 
@@ -15,7 +15,9 @@ from app.access.pulls import PullCounter
 from app.access.signing_keys import KeyUse, SigningKeys
 from app.config import Config
 from app.consensus.service import Consensus
-from app.federation.pull import Federation
+from app.federation.overlay.service import Overlays
+from app.federation.service import Federation, is_remote
+from app.federation.upstream import Upstream
 from app.jobs import Jobs
 from app.offload import Lane
 from app.publication.freshness import Freshness
@@ -31,6 +33,13 @@ INSPECT_SECONDS = 2.0
 """Deadline of the cheap structural look that every submitted text gets."""
 GATE_SECONDS = 10.0
 """Deadline of the gate, which runs foreign regular expressions."""
+
+FIRST_LOCAL_SECONDS, FIRST_REMOTE_SECONDS = 30.0, 5.0
+"""How long a fresh instance waits for its first pulls before it publishes what is there, be it nothing.
+
+What lies on this machine is worth waiting for: it takes two seconds, longer on a busy machine. An upstream that hangs
+is not: `/ready` must not depend on it, and what it brings later is published then.
+"""
 
 CLOSING_SECONDS = 30.0
 """How long an old process may take to close after its graceful time; gunicorn stops all when we give up first."""
@@ -65,29 +74,34 @@ async def opened(app: Litestar, config: Config, *, serving: bool) -> AsyncIterat
         stack.push_async_callback(gate_lane.close)
         await publisher.load()
 
-        async def publish(reason: str) -> None:
+        async def publish(reason: str) -> int | None:
             try:
-                await publisher.publish(reason, datetime.now(UTC))
+                record = await publisher.publish(reason, datetime.now(UTC))
             except StorageUnavailable as error:
                 log.exception("not published yet: %s", reason)
                 raise Problem(503, NOT_PUBLISHED) from error
+            return record.serial if record else None
 
         async def on_rotated(use: KeyUse) -> None:
             if use != "access":
                 await publish(f"{use} key rotated")
 
         consensus = Consensus(storage, inspect_lane, gate_lane, config.consensus, publish)
-        federation = Federation(storage, config.upstream)
+        federation = Federation(storage, config.upstream, state_dir, publish, publisher.hold_reason)
+        stack.push_async_callback(federation.close)
+        overlays = Overlays(storage, inspect_lane, config.overlay, publish)
         pull_counter = PullCounter()
         services = {
             "config": config,
             "storage": storage,
             "signing_keys": keys,
+            "issuer": issuer,
             "gatekeeper": gatekeeper,
             "publisher": publisher,
             "freshness": Freshness(keys, issuer),
             "consensus": consensus,
             "federation": federation,
+            "overlays": overlays,
             "inspect_lane": inspect_lane,
             "gate_lane": gate_lane,
             "pull_counter": pull_counter,
@@ -99,13 +113,17 @@ async def opened(app: Litestar, config: Config, *, serving: bool) -> AsyncIterat
         await ensure_admin_key(state_dir, gatekeeper, now)
         if serving:
             await _catch_up(publisher)
-            jobs = Jobs(storage, consensus, publisher, pull_counter, config)
+            jobs = Jobs(storage, consensus, federation, overlays, publisher, pull_counter, config)
             stack.push_async_callback(jobs.stop)
             jobs.start()
-            adoption = asyncio.create_task(_adopt_configuration(consensus, federation, publisher))
+            adoption = asyncio.create_task(
+                _adopt_configuration(consensus, federation, overlays, publisher, jobs)
+            )
             stack.callback(adoption.cancel)
         else:
             await consensus.adopt_policy(now)
+            await federation.adopt(now, withdraw=False)
+            await overlays.adopt(now, withdraw=False)
         yield
 
 
@@ -123,11 +141,36 @@ async def _catch_up(publisher: Publisher) -> None:
         log.exception("serving the last publication, since no new one can be kept")
 
 
-async def _adopt_configuration(consensus: Consensus, federation: Federation, publisher: Publisher) -> None:
-    """Count under the present terms, bring upstream's rules up to date, then publish what there is."""
+async def _adopt_configuration(
+    consensus: Consensus, federation: Federation, overlays: Overlays, publisher: Publisher, jobs: Jobs
+) -> None:
+    """Count under the present terms, bring upstreams' rules in line, pull what is due and publish.
+
+    An instance that serves something already publishes before it pulls, a fresh one after its first pulls or when
+    their time is over. Each pull publishes what it brought.
+    """
     try:
-        await consensus.adopt_policy(datetime.now(UTC))
-        await federation.pull_all(datetime.now(UTC))
+        now = datetime.now(UTC)
+        await consensus.adopt_policy(now)
+        await federation.adopt(now)
+        due = await federation.due(now)
+        jobs.watch_upstreams()
+        await overlays.adopt(now)
+        if publisher.edition is not None:
+            await publisher.publish("start", datetime.now(UTC))
+        await _pull_first(
+            federation, [upstream for upstream in due if not is_remote(upstream)], FIRST_LOCAL_SECONDS
+        )
+        await _pull_first(
+            federation, [upstream for upstream in due if is_remote(upstream)], FIRST_REMOTE_SECONDS
+        )
         await publisher.publish("start", datetime.now(UTC))
     except Exception:
         log.exception("the configuration could not be adopted whole")
+
+
+async def _pull_first(federation: Federation, upstreams: Sequence[Upstream], seconds: float) -> None:
+    """Pull these, and wait that long; what takes longer goes on in the background."""
+    now = datetime.now(UTC)
+    pulls = asyncio.gather(*(federation.pull(u.name, now) for u in upstreams), return_exceptions=True)
+    await asyncio.wait({pulls}, timeout=seconds)

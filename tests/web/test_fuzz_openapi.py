@@ -11,11 +11,15 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode, checks
+from schemathesis.transport.serialization import Binary
 
 from app.web.api_contract import CONTRACTS, JSON
 from tests.example_rules import proposal, rule_text
+from tests.federation.bundles import Exporter, pem_of
+from tests.federation.world import Folder
 from tests.server import Server
-from tests.web.answers import accepted
+from tests.web.answers import accepted, defects, eventually
+from tests.web.conftest import UNLIMITED
 
 DESCRIPTION = "/api/openapi/openapi.json"
 EXAMPLES = {"admin": 30, "agent": 12}
@@ -31,6 +35,22 @@ PROPOSALS = {
 }
 """Which proposal is ready for a decision, by the last part of its route."""
 
+UPSTREAMS = """\
+[[upstream]]
+name = "outside"
+kind = "bundle"
+key_file = "{folder}/exporter.pem"
+
+[[upstream]]
+name = "inside"
+kind = "directory"
+path = "{folder}/rules"
+policy = "review"
+"""
+
+HELD_ID = "ATR-2026-92004"
+"""What the upstream `inside` offers, and nobody has approved."""
+
 BODY = {
     "role": "agent",
     "subject": "fuzz",
@@ -42,6 +62,7 @@ BODY = {
     "ruleContent": rule_text(),
     "ruleId": RULE_ID,
     "rules": [{"name": "a.yaml", "text": rule_text(RULE_ID)}],
+    "text": rule_text(RULE_ID),
 }
 """Values of members that only a few of all texts fit."""
 
@@ -53,20 +74,48 @@ class Instance:
     url: str
     sessions: dict[str, requests.Session]
     path: dict[str, Any]
+    bundle: bytes
     succeeded: set[str] = field(default_factory=set)
 
     def known(self, case: Any, label: str) -> None:
         """Let a request name what is there."""
         path = self.path | {"pattern_hash": PROPOSALS.get(label.rpartition("/")[2], "fuzz:known")}
+        if "/upstreams/" in label:
+            path["rule_id"] = HELD_ID
         case.path_parameters = {
             name: path.get(name, value) for name, value in (case.path_parameters or {}).items()
         }
-        if isinstance(case.body, dict):
+        if isinstance(case.body, dict) and "/upstreams/" in label:  # of everything that is held
+            case.body = {name: value for name, value in case.body.items() if name == "reason"}
+        elif isinstance(case.body, dict):
             case.body = {name: BODY.get(name, value) for name, value in case.body.items()}
+        elif isinstance(case.body, Binary):
+            case.body = Binary(self.bundle)
+        if "/bundles/" in label:  # whole, and without force
+            case.query = {}
 
 
 @pytest.fixture(scope="module")
-def instance(server: Server) -> Iterator[Instance]:
+def exporter() -> Exporter:
+    """Another instance, of which there are only bundles."""
+    made = Exporter()
+    made.publish(rule_text("ATR-2026-92003"))
+    return made
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, exporter: Exporter) -> Iterator[Server]:
+    """As in the other modules of this folder, with upstreams."""
+    folder = tmp_path_factory.mktemp("instance")
+    Folder(folder / "rules").offer([HELD_ID])
+    (folder / "exporter.pem").write_bytes(pem_of(exporter.key))
+    with Server(folder, config=UPSTREAMS.format(folder=folder), **UNLIMITED) as running:
+        yield running
+        assert defects(running) == []
+
+
+@pytest.fixture(scope="module")
+def instance(server: Server, exporter: Exporter) -> Iterator[Instance]:
     """An instance with proposals, one of them served, a rule, a key and an old signing key."""
     tokens = {"admin": server.admin_token, "agent": server.issue("agent")}
     served = proposal("fuzz:served", rule_text("ATR-2026-92002"))
@@ -79,19 +128,24 @@ def instance(server: Server) -> Iterator[Instance]:
         assert accepted(admin.post("/api/admin/promote"))["promoted"] == ["fuzz:served"]
         accepted(admin.post("/api/admin/rules/import", json={"rules": BODY["rules"]}))
         key = accepted(admin.post("/api/admin/keys", json={"role": "agent", "subject": "fuzz"}), 201)
+        entry = {"action": "disable", "ruleId": "ATR-2026-92003", "reason": "fuzz"}
+        overlay = accepted(admin.post("/api/admin/overlay", json=entry), 201)
         kids = [key["kid"] for key in accepted(admin.get("/api/admin/signing-keys")) if key["use"] == "rule"]
         accepted(admin.post("/api/admin/signing-keys/rule/rotate"), 201)
+        eventually(lambda: accepted(admin.get("/api/admin/upstreams/inside"))["held"], 30)
     path = {
+        "name": "inside",
         "pattern_hash": "fuzz:known",
         "rule_id": RULE_ID,
         "serial": 1,
+        "entry_id": overlay["id"],
         "key_id": key["id"],
         "kid": kids[0],
     }
     opened = {name: requests.Session() for name in tokens}
     for name, session in opened.items():
         session.headers["Authorization"] = f"Bearer {tokens[name]}"
-    yield Instance(server.url, opened, path)
+    yield Instance(server.url, opened, path, exporter.bundle())
     for session in opened.values():
         session.close()
 

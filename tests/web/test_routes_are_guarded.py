@@ -28,8 +28,11 @@ OPEN = {
 OPEN_BY_POLICY = {"GET /api/atr-rules", "GET /api/rules", "GET /api/publications/current"}
 """What `access.anonymous_read` may open."""
 
+OPEN_TO_MONITORS = {"GET /metrics"}
+"""What `access.metrics_networks` opens, this host by default (tests/web/test_metrics.py)."""
+
 OPERATIONS = all_operations()
-GUARDED = [operation for operation in OPERATIONS if operation.roles]
+GUARDED = [operation for operation in OPERATIONS if operation.roles and not operation.monitor]
 
 
 def handlers() -> list[tuple[str, list[Guard]]]:
@@ -54,10 +57,11 @@ def test_every_route_has_exactly_one_guard(name: str, guards: list[Guard]) -> No
     (guard,) = guards
     assert bool(guard.roles) == (name not in OPEN)
     assert guard.reader == (name in OPEN_BY_POLICY)
+    assert guard.monitor == (name in OPEN_TO_MONITORS)
 
 
 def test_the_lists_above_name_real_routes() -> None:
-    assert {name for name, _ in handlers()} >= OPEN | OPEN_BY_POLICY
+    assert {name for name, _ in handlers()} >= OPEN | OPEN_BY_POLICY | OPEN_TO_MONITORS
 
 
 def documented() -> dict[str, str]:
@@ -77,6 +81,8 @@ def test_every_route_serves_whom_the_documents_say() -> None:
         who = documented()[str(operation)]
         if operation.reader:
             assert who == "any key; without one by policy", operation
+        elif operation.monitor:
+            assert who == "reviewer, admin; without a key by policy", operation
         elif not operation.roles:
             assert who in {"everybody", "by policy"}, operation
         else:
@@ -85,7 +91,7 @@ def test_every_route_serves_whom_the_documents_say() -> None:
 
 def test_only_get_is_open_by_policy() -> None:
     """Nobody changes anything without a key."""
-    assert all(operation.method == "GET" for operation in OPERATIONS if operation.reader)
+    assert all(o.method == "GET" for o in OPERATIONS if o.reader or o.monitor)
 
 
 @pytest.mark.parametrize("operation", GUARDED, ids=str)
@@ -117,11 +123,12 @@ def test_the_description_says_who_may(server: Server) -> None:
         security = paths[operation.path][operation.method.lower()]["security"]
         needs_key, may_have_none = {"key": []} in security, {} in security
         assert needs_key == (str(operation) not in OPEN)
-        assert may_have_none == operation.reader
+        assert may_have_none == (operation.reader or operation.monitor)
 
 
 def with_and_without_body() -> list[Operation]:
-    return [operation for operation in OPERATIONS if operation.method != "GET"]
+    """But for those that take a file, of which any bytes can be one."""
+    return [o for o in OPERATIONS if o.method != "GET" and CONTRACTS[str(o)].body is not bytes]
 
 
 @pytest.mark.parametrize("operation", with_and_without_body(), ids=str)
