@@ -63,6 +63,26 @@ class Instance:
             raise Refused(body)
         return body
 
+    async def download(
+        self, path: str, sink: Callable[[bytes, int], None], **params: str | int
+    ) -> httpx.Headers:
+        """A file: `sink` is given each piece of it and the size of the whole; returns the headers.
+
+        Raises `Refused`, and `click.ClickException` when it did not come whole.
+        """
+        try:
+            async with self._client.stream("GET", path, params=params) as response:
+                if response.status_code != 200:
+                    await response.aread()
+                    raise Refused(response.json())
+                async for piece in response.aiter_bytes():
+                    sink(piece, int(response.headers["content-length"]))
+                return response.headers
+        except (httpx.HTTPError, ValueError, KeyError) as error:
+            raise click.ClickException(
+                f"the instance does not answer: {error or type(error).__name__}"
+            ) from error
+
     async def pages(self, path: str, limit: int | None, **params: str) -> AsyncIterator[dict[str, Any]]:
         """Every item of a paged list, at most `limit` of them (None: all)."""
         left = limit
@@ -100,7 +120,7 @@ def with_instance(config_path: Path | None, act: Callable[[Instance], Awaitable[
 async def connected(config: Config) -> AsyncIterator[Instance]:
     """Connect to the running server, or open the state folder here when there is none."""
     prepare_state_dir(config.state_dir)
-    headers = {"X-Threatcloud-Operator": os.environ.get("SUDO_USER") or _login_name()}
+    headers = {"X-Threatcloud-Operator": operator_name()}
     async with AsyncExitStack() as stack:
         transport = await _reach(config, stack)
         client = httpx.AsyncClient(transport=transport, base_url=BASE_URL, headers=headers, timeout=LONG)
@@ -154,7 +174,10 @@ async def _listens(path: str) -> bool:
     return True
 
 
-def _login_name() -> str:
+def operator_name() -> str:
+    """The login name of whoever runs the verb, behind sudo too."""
+    if name := os.environ.get("SUDO_USER"):
+        return name
     try:
         return getpass.getuser()
     except (OSError, KeyError):

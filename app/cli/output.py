@@ -1,15 +1,24 @@
 """What a verb prints."""
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def visible(text: str) -> str:
+    """The text with control and direction characters written out (`\\u001b`), so that a rule's text cannot hide
+    itself, or rewrite the screen of the admin who reviews it."""
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
 
 def show(data: Any, *, as_json: bool, text: str) -> None:
     """Print `data` as JSON, or the `text` made for people."""
-    click.echo(json.dumps(data, indent=2, ensure_ascii=False) if as_json else text)
+    click.echo(visible(json.dumps(data, indent=2, ensure_ascii=False) if as_json else text))
 
 
 def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> str:

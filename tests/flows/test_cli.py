@@ -609,7 +609,13 @@ def test_the_example_is_valid_and_shows_the_defaults(tmp_path: Path) -> None:
     )
     defaults = bare.cli_json("config", "show", "--config", str(bare.config))
     shown_example = example.cli_json("config", "show", "--config", str(example.config))
-    assert shown_example.pop("upstream") == [{"name": "atr", "kind": "package", "package": "pyatr"}]
+    (upstream,) = shown_example.pop("upstream")
+    assert {name: upstream[name] for name in ("name", "kind", "package", "policy")} == {
+        "name": "atr",
+        "kind": "package",
+        "package": "pyatr",
+        "policy": "mirror",
+    }
     assert defaults.pop("upstream") == []
     assert shown_example == defaults
     assert "server.port = 8080" in bare.cli("config", "show", "--config", str(bare.config)).stdout
