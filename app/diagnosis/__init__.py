@@ -1,0 +1,1 @@
+"""What `threatcloud doctor` looks at. Reads only; works beside a running server and without one."""
