@@ -58,7 +58,8 @@ def test_the_example_configuration_is_the_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", *(f"docs/{n}" for n in ("api.md", "operating.md", "architecture.md"))]
+    "name",
+    ["README.md", *(f"docs/{n}" for n in ("api.md", "operating.md", "architecture.md", "federation.md"))],
 )
 def test_links_lead_somewhere(name: str) -> None:
     page = REPOSITORY / name

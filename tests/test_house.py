@@ -22,6 +22,7 @@ FLOORS: dict[str, int] = {
     "config": 7,
     "config_example": 8,
     "diagnosis": 8,
+    "measures": 8,
     "jobs": 8,
     "console": 9,
     "web": 9,

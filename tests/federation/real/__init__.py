@@ -1,0 +1,1 @@
+"""Federation with the real parts: the published server, the npm registry, chains of instances, network namespaces."""
