@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from app import __version__
-from bench import scenarios
+from bench import federation, scenarios
 from bench.instance import open_instance, resident_megabytes, resident_sum_megabytes
 from bench.load import require_wrk
 from bench.scenarios import Rate, median
@@ -94,6 +94,8 @@ def main() -> None:
             f"p99 meanwhile {meanwhile.p99_ms:.1f} ms",
         )
         add("pull, nothing changed", "-", f"{again:.2f} s", "reads and compares the whole package")
+        for row in federation.rows(folder):
+            add(*row)
     RESULTS.write_text(report(rows))
 
 
