@@ -46,8 +46,3 @@ class Progress(msgspec.Struct, kw_only=True, rename="camel"):
     looked: int = 0
     """Texts that have been looked at."""
     result: PullResult | None = None
-
-    @property
-    def is_over(self) -> bool:
-        """Has it ended?"""
-        return self.result is not None

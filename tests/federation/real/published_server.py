@@ -14,8 +14,8 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from tests.federation.real.npm_pack import CACHE, fetch
 from tests.needs import lacking
+from tests.npm_pack import CACHE, fetch
 
 SERVER = "@panguard-ai/threat-cloud"
 VERSION = "1.6.1"

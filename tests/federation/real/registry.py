@@ -9,7 +9,7 @@ from pathlib import Path
 from socketserver import TCPServer, ThreadingMixIn
 from typing import Any, Self
 
-from tests.federation.real.npm_pack import CACHE, fetch
+from tests.npm_pack import CACHE, fetch
 from tests.published import INTEGRITY, PACKAGE
 
 NAME, VERSION = PACKAGE.split("@")

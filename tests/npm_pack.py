@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.needs import lacking, need_program
 
-CACHE = Path(__file__).resolve().parents[3] / ".cache" / "npm"
+CACHE = Path(__file__).resolve().parents[1] / ".cache" / "npm"
 """Where what was fetched is kept, below the repository; one step makes each thing in it visible."""
 
 
