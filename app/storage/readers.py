@@ -32,6 +32,15 @@ class Readers:
         """
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._query, query)
 
+    def run_now(self, query: Callable[[Database], T]) -> T:
+        """Run `query` at once, on a connection of the calling thread: for what finds a row or two by a key.
+
+        That takes 20 microseconds, while handing it to another thread costs hundreds where both want the
+        interpreter (measured: a fleet's first requests after a restart, 560 a second, took 65 ms instead of 3). The
+        log is write-ahead, so no writer is waited for. Raises as `run` does.
+        """
+        return self._query(query)
+
     def _query(self, query: Callable[[Database], T]) -> T:
         try:
             db = self._connection()

@@ -50,6 +50,10 @@ class Storage:
         """Run `query` on one consistent, read-only moment of the database (see `Readers.run`)."""
         return await self._readers.run(query)
 
+    def read_now(self, query: Callable[[Database], T]) -> T:
+        """Run a query that finds a row or two by a key, here on the event loop (see `Readers.run_now`)."""
+        return self._readers.run_now(query)
+
     async def close(self) -> None:
         """Finish accepted writes, fold the write-ahead log into the database, close every connection."""
         await asyncio.to_thread(self._close)

@@ -227,3 +227,19 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     process.wait()
     process.stdout.close()
     assert lock_holder(tmp_path) is None
+
+
+async def test_what_is_read_now_has_every_write_that_was_answered(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+
+    def found(db: Database) -> list[str]:
+        return [
+            name for (name,) in db.execute("SELECT name FROM instance WHERE name LIKE 'n%' ORDER BY name")
+        ]
+
+    for number in range(3):
+        await storage.write(put(f"n{number}"))
+        assert storage.read_now(found) == [f"n{earlier}" for earlier in range(number + 1)]
+    with pytest.raises(StorageUnavailable):
+        storage.read_now(lambda db: db.execute("INSERT INTO instance (name, value) VALUES ('no', 'x')"))
+    await storage.close()
