@@ -13,6 +13,7 @@ from app.access.limits import TokenBuckets
 from app.access.networks import source_of
 from app.access.principal import Principal, anonymous, holder_of
 from app.access.refusals import invalid_key, too_fast
+from app.access.sightings import Sightings
 from app.access.signing_keys import SigningKeys
 from app.access.tokens import MAX_LENGTH, BadToken, decode_token
 from app.access.verified import Verified, VerifiedTokens
@@ -24,12 +25,18 @@ class Authenticator:
     """Knows the tokens seen before and the keys revoked since; `failures` counts refusals per source."""
 
     def __init__(
-        self, storage: Storage, signing_keys: SigningKeys, issuer: str, failures: TokenBuckets
+        self,
+        storage: Storage,
+        signing_keys: SigningKeys,
+        issuer: str,
+        failures: TokenBuckets,
+        sightings: Sightings,
     ) -> None:
         self._storage = storage
         self._signing_keys = signing_keys
         self._issuer = issuer
         self._failures = failures
+        self._sightings = sightings
         self._verified = VerifiedTokens()
         self._revoked: set[str] = set()
 
@@ -42,34 +49,33 @@ class Authenticator:
         token = token.strip(" ")
         if scheme.lower() != "bearer" or not token or len(token) > MAX_LENGTH or not token.isascii():
             raise self._refusal("malformed", address, now)
-        verified = self._verified.get(token) or await self._verify(token, address, now)
+        verified = self._verified.get(token) or self._verify(token, address, now)
         principal = verified.principal
         if principal.key_id in self._revoked:
             raise self._refusal("revoked", address, now)
         if verified.expires_at is not None and now >= verified.expires_at:
             raise self._refusal("expired", address, now)
+        self._sightings.seen(principal.key_id, now)
         if principal.address != address:
             principal = verified.principal = replace(principal, address=address)
         return principal
 
     def revoked(self, key_id: str) -> None:
-        """Refuse this key from now on, also while its record is being read for a request."""
+        """Refuse this key from now on."""
         self._revoked.add(key_id)
 
     def signing_key_retired(self) -> None:
         """Check every token anew: the key that signed it may be gone."""
         self._verified.clear()
 
-    async def _verify(self, token: str, address: str, now: datetime) -> Verified:
+    def _verify(self, token: str, address: str, now: datetime) -> Verified:
         try:
             claims = decode_token(token, self._access_key, self._issuer, now)
         except BadToken as error:
             raise self._refusal(error.reason, address, now) from error
-        record = await self._storage.read(lambda db: find_key(db, claims.key_id))
+        record = self._storage.read_now(lambda db: find_key(db, claims.key_id))
         if record is None or (record.role, record.subject) != (claims.role, claims.subject):
             raise self._refusal("unknown", address, now)
-        if self._access_key(claims.signed_by) is None:  # retired while the record was being read
-            raise self._refusal("malformed", address, now)
         if record.revoked_at is not None:
             self._revoked.add(record.id)
         verified = Verified(holder_of(record, address), claims.expires_at)

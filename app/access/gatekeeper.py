@@ -31,6 +31,7 @@ from app.access.policy import AccessPolicy, LimitPolicy, Openness
 from app.access.principal import Principal, holder_of
 from app.access.refusals import too_fast
 from app.access.roles import Role
+from app.access.sightings import Sightings
 from app.access.signing_keys import KeyUse, SigningKeys
 from app.access.tokens import encode_token
 from app.storage import Storage
@@ -55,8 +56,13 @@ class Gatekeeper:
     ) -> None:
         self.signing_keys = signing_keys
         self.live_bucket = TokenBuckets(limit_policy.live_burst, 1 / limit_policy.live_refill_seconds)
+        self.sightings = Sightings()
         self._authenticator = Authenticator(
-            storage, signing_keys, issuer, failures=_per_minute(limit_policy.failed_per_minute)
+            storage,
+            signing_keys,
+            issuer,
+            failures=_per_minute(limit_policy.failed_per_minute),
+            sightings=self.sightings,
         )
         self._storage = storage
         self._policy = access_policy
@@ -97,6 +103,10 @@ class Gatekeeper:
         if is_passed_on and not self._trusted_proxies.contains(peer):
             return False
         return self._metrics_networks.contains(address)
+
+    def may_report_anonymously(self, address: str) -> bool:
+        """True when this address may send reports, and read counts, without a key."""
+        return self._admits(self._policy.anonymous_report, address)
 
     def rate_limit(self, principal: Principal, now: datetime) -> Verdict:
         """Charge one request to the key, or to the source when there is none."""

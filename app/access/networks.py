@@ -33,7 +33,7 @@ class Networks:
 
     def contains(self, address: str) -> bool:
         """True when `address` lies in one of the networks; False for what is no IP address."""
-        parsed = _parse(address)
+        parsed = parse_address(address)
         if parsed is None:
             return False
         version, number = parsed.version, int(parsed)
@@ -52,7 +52,7 @@ def client_address(peer: str, x_forwarded_for: str | None, trusted: Networks) ->
     rest = x_forwarded_for
     while rest and trusted.contains(address):
         rest, _, hop = rest.rpartition(",")
-        parsed = _parse(hop.strip(" \t"))
+        parsed = parse_address(hop.strip(" \t"))
         if parsed is None:
             break
         address = str(parsed)
@@ -65,19 +65,19 @@ def source_of(address: str) -> str:
 
     One host commands a whole /64 (RFC 4862, RFC 8981), so its addresses there are not several witnesses.
     """
-    parsed = _parse(address)
+    parsed = parse_address(address)
     if parsed is None or parsed.version == 4:
         return str(parsed or address)
     return str(ipaddress.ip_network((int(parsed) >> 64 << 64, 64)))
 
 
 def _normal(text: str) -> str:
-    parsed = _parse(text)
+    parsed = parse_address(text)
     return text if parsed is None else str(parsed)
 
 
 @lru_cache(maxsize=8192)
-def _parse(text: str) -> Address | None:
+def parse_address(text: str) -> Address | None:
     """An address as proxies write it: with or without port, brackets or zone; IPv4-mapped IPv6 as IPv4."""
     if len(text) > LONGEST_ADDRESS:
         return None

@@ -9,6 +9,10 @@ from app.access.networks import Networks
 
 Openness = Literal["closed", "networks", "open"]
 Cidr = Annotated[str, Meta(min_length=2, max_length=64)]
+Origin = Annotated[
+    str, Meta(max_length=256, pattern=r"^https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?$")
+]
+"""As browsers write it (RFC 6454 6.2): scheme, host in lower case, a port that is not the scheme's own; no `*`."""
 PerMinute = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
@@ -25,8 +29,15 @@ class AccessPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     anonymous_read: Openness = "closed"
     """Who may read rules without a key: nobody, addresses in `networks`, or everybody who can connect."""
 
+    anonymous_report: Openness = "networks"
+    """Who may send reports without a key, as several stock tools do, and read counts and badges: nobody, addresses
+    in `networks`, or everybody who can connect. Such reports are kept, and never count as an identity anywhere."""
+
     networks: Annotated[tuple[Cidr, ...], Meta(max_length=1000)] = ("127.0.0.0/8", "::1/128")
-    """The networks (CIDR) that `registration` and `anonymous_read` mean by `networks`."""
+    """The networks (CIDR) that `registration`, `anonymous_read` and `anonymous_report` mean by `networks`."""
+
+    cors_origins: Annotated[tuple[Origin, ...], Meta(max_length=100)] = ()
+    """Origins of web pages, such as `https://console.example`, whose scripts may read the answers."""
 
     trusted_proxies: Annotated[tuple[Cidr, ...], Meta(max_length=1000)] = ()
     """The networks (CIDR) of reverse proxies whose `X-Forwarded-For` is believed; nobody else's is."""

@@ -6,7 +6,7 @@ from app.access.keys import Enrolment, KeyRecord
 from app.access.roles import Role
 
 
-class Principal(msgspec.Struct, frozen=True, kw_only=True):
+class Principal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An authenticated key, the local operator, or somebody without a key (`role` None).
 
     `subject` is the identity that consensus counts: several keys may share one. `registered_from` is the
