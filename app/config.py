@@ -16,6 +16,8 @@ from app.access.policy import AccessPolicy, LimitPolicy
 from app.consensus.policy import ConsensusPolicy
 from app.federation.overlay.config import Overlay, as_text, contradictions
 from app.federation.upstream import Upstream
+from app.intel.fleet import FleetPolicy
+from app.intel.policy import IntelPolicy, RetentionPolicy
 from app.publication.policy import PublicationPolicy
 
 ENV_PREFIX = "THREATCLOUD_"
@@ -58,6 +60,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     limits: LimitPolicy = msgspec.field(default_factory=LimitPolicy)
     consensus: ConsensusPolicy = msgspec.field(default_factory=ConsensusPolicy)
     publication: PublicationPolicy = msgspec.field(default_factory=PublicationPolicy)
+    fleet: FleetPolicy = msgspec.field(default_factory=FleetPolicy)
+    intel: IntelPolicy = msgspec.field(default_factory=IntelPolicy)
+    retention: RetentionPolicy = msgspec.field(default_factory=RetentionPolicy)
     upstream: tuple[Upstream, ...] = ()
     overlay: tuple[Overlay, ...] = ()
 

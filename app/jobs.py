@@ -8,10 +8,15 @@ from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MISSED
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from app.access.pulls import PullCounter, append_pulls
+from app.access.sightings import Sightings
 from app.config import Config
 from app.consensus.service import Consensus
 from app.federation.overlay.service import Overlays
 from app.federation.service import Federation
+from app.intel.fleet_store import write_sightings
+from app.intel.recount import recount
+from app.intel.retention import purge
+from app.intel.service import Intel
 from app.publication.publisher import Publisher
 from app.storage import Storage
 
@@ -35,6 +40,8 @@ class Jobs:
         overlays: Overlays,
         publisher: Publisher,
         pull_counter: PullCounter,
+        sightings: Sightings,
+        intel: Intel,
         config: Config,
     ) -> None:
         self._storage = storage
@@ -43,6 +50,8 @@ class Jobs:
         self._overlays = overlays
         self._publisher = publisher
         self._pulls = pull_counter
+        self._sightings = sightings
+        self._intel = intel
         self._config = config
         self._scheduler: Any = AsyncIOScheduler(timezone=UTC)
 
@@ -52,6 +61,9 @@ class Jobs:
         self._add(self.promote_confirmed_proposals, seconds=cycle)
         self._add(self.settle_overlay, seconds=60)
         self._add(self.write_pull_counts, seconds=300)
+        self._add(self.write_sightings, seconds=60)
+        self._add(self.recount_lists, seconds=60)
+        self._add(self.purge_old_data, seconds=3600)
         self._scheduler.add_listener(_report, EVENT_JOB_ERROR | EVENT_JOB_MISSED)
         self._scheduler.start()
 
@@ -59,6 +71,8 @@ class Jobs:
         """Stop scheduling and write what is only counted in memory."""
         self._scheduler.shutdown(wait=False)
         await self.write_pull_counts(everything=True)
+        await self.write_sightings()
+        await self._intel.recount_due(datetime.now(UTC))
 
     def watch_upstreams(self) -> None:
         """From now on, start the pull of each upstream when its time has come; a failure stops no later one."""
@@ -99,6 +113,25 @@ class Jobs:
         counts = self._pulls.flush(now, force=everything)
         if counts:
             await self._storage.write(lambda db: append_pulls(db, counts, now))
+
+    async def write_sightings(self) -> None:
+        """Write when each key was last seen, and what it was served."""
+        await write_sightings(self._storage, self._sightings)
+
+    async def recount_lists(self) -> None:
+        """Count what is due, and let votes of keys that were revoked count no more, in the skill lists and feeds."""
+        now = datetime.now(UTC)
+        await self._intel.recount_due(now)
+        if await recount(self._storage, self._config.consensus, now):
+            self._intel.changed()
+
+    async def purge_old_data(self) -> None:
+        """Delete what is older than `[retention]` says."""
+        now = datetime.now(UTC)
+        gone = await purge(self._storage, self._config.retention, self._config.consensus, now)
+        if gone:
+            self._intel.changed()
+            log.info("old data deleted", extra={"rows": gone})
 
     def _add(self, job: Any, *, seconds: int) -> None:
         self._scheduler.add_job(

@@ -7,6 +7,8 @@ text order is time order.
 
 from sqlite_utils import Database, Migrations
 
+from app.storage.intel_schema import m0006_intel, m0007_fleet
+
 
 def m0001_access(db: Database) -> None:
     """Keys, and the audit chain that nothing may change."""
@@ -281,7 +283,15 @@ def m0005_federation(db: Database) -> None:
     """)
 
 
-MIGRATIONS = (m0001_access, m0002_rules, m0003_consensus, m0004_publication, m0005_federation)
+MIGRATIONS = (
+    m0001_access,
+    m0002_rules,
+    m0003_consensus,
+    m0004_publication,
+    m0005_federation,
+    m0006_intel,
+    m0007_fleet,
+)
 
 migrations = Migrations("threatcloud")
 for _migration in MIGRATIONS:

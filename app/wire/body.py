@@ -30,7 +30,7 @@ async def read_body(request: AnyRequest, kind: type[T]) -> T:
     try:
         return msgspec.convert(document, kind)
     except msgspec.ValidationError as error:
-        raise _validation_problem(str(error), document) from error
+        raise validation_problem(str(error), document) from error
 
 
 def parse_json(body: bytes) -> Any:
@@ -103,7 +103,7 @@ def _excerpt(text: str) -> str:
     return json.dumps(text if len(text) <= 60 else text[:60] + "...")
 
 
-def _validation_problem(message: str, document: Any) -> Problem:
+def validation_problem(message: str, document: Any) -> Problem:
     """Turn msgspec's `Expected ... - at `$.field`` into a sentence and the field's name."""
     what, _, where = message.partition(" - at `")
     field = where.rstrip("`").removeprefix("$").removeprefix(".")
@@ -112,10 +112,11 @@ def _validation_problem(message: str, document: Any) -> Problem:
     elif "missing required field `" in what:
         field = f"{field}.{what.split('`')[1]}"
     if not isinstance(document, dict) and not field:
-        return bad_request(f"The body must be a JSON object, not {_kind(document)}.")
+        return bad_request(f"The body must be a JSON object, not {kind_of(document)}.")
     return bad_request(f"{field}: {what[0].lower()}{what[1:]}" if field else what, field or None)
 
 
-def _kind(document: Any) -> str:
+def kind_of(document: Any) -> str:
+    """What a JSON value is, in words: `a list`, `a number`, `null`."""
     names = {list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
     return names.get(type(document), "null")

@@ -1,0 +1,255 @@
+"""The instance in numbers, in the shapes that stock tools and the public website read. No call goes out for them.
+
+Computed at most once in `FRESH_SECONDS` and for each publication: everybody may ask, and a fleet's evidence is large;
+but `atr tc sync` reads here, right after its push, how many rules are served (measured, 4.0.0).
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from sqlite_utils import Database
+
+from app.intel import tallies
+from app.intel.badge import knowledge_of
+from app.intel.service import Intel
+from app.intel.skill_lists import Skill
+from app.intel.tools_store import scan_totals
+from app.publication.edition import Edition
+from app.publication.publisher import Publisher
+from app.storage import Storage
+from app.wire.instants import to_text
+
+FRESH_SECONDS = 30
+SEEN_DAYS = 30
+"""An agent counts as protected when its key was used within so many days."""
+
+
+class TypeCount(msgspec.Struct, frozen=True):
+    """How many events of one attack type."""
+
+    type: str
+    count: int
+
+
+class TechniqueCount(msgspec.Struct, frozen=True):
+    """How many events of one MITRE technique."""
+
+    technique: str
+    count: int
+
+
+class CategoryCount(msgspec.Struct, frozen=True):
+    """How many served rules of one category."""
+
+    category: str
+    count: int
+
+
+class SeverityCount(msgspec.Struct, frozen=True):
+    """How many served rules of one severity."""
+
+    severity: str
+    count: int
+
+
+class SourceCount(msgspec.Struct, frozen=True):
+    """How many served rules of one source: `atr` or `atr-community`."""
+
+    source: str
+    count: int
+
+
+class ProposalStats(msgspec.Struct, frozen=True):
+    """How many proposals are in each state; `total` is of all states."""
+
+    draft: int
+    pending: int
+    confirmed: int
+    canary: int
+    promoted: int
+    quarantined: int
+    rejected: int
+    withdrawn: int
+    total: int
+
+
+class Stats(msgspec.Struct, frozen=True, rename="camel"):
+    """`GET /api/stats`: rules are the served ones; threats are all that ever came, top lists those still kept."""
+
+    total_threats: int
+    total_rules: int
+    top_attack_types: list[TypeCount]
+    top_mitre_techniques: list[TechniqueCount]
+    last_24h_threats: int = msgspec.field(name="last24hThreats")
+    proposal_stats: ProposalStats
+    skill_threats_total: int
+    skill_blacklist_total: int
+    rules_by_category: list[CategoryCount]
+    rules_by_severity: list[SeverityCount]
+    rules_by_source: list[SourceCount]
+
+
+class Scanned(msgspec.Struct, frozen=True):
+    """What one kind of scanner reported."""
+
+    skills: int
+    findings: int
+    devices: int
+
+
+class Sources(msgspec.Struct, frozen=True):
+    """By kind of scanner."""
+
+    bulk: Scanned
+    cli: Scanned
+    web: Scanned
+
+
+class Metrics(msgspec.Struct, frozen=True, rename="camel"):
+    """`GET /api/metrics`; protected agents are the identities whose key was used within `SEEN_DAYS`."""
+
+    total_skills_scanned: int
+    total_agents_protected: int
+    total_threats_detected: int
+    total_atr_rules: int
+    whitelisted_skills: int
+    blacklisted_skills: int
+    sources: Sources
+    last_updated: str
+
+
+class BadgeStats(msgspec.Struct, frozen=True, rename="camel"):
+    """`GET /api/badge/stats`: the skills that anything is known of, by what their badges say.
+
+    An author is what stands before the `/` of a name that has one.
+    """
+
+    total_skills: int
+    unique_authors: int
+    clean: int
+    issues: int
+    critical: int
+    unknown: int
+
+
+class Numbers(msgspec.Struct, frozen=True):
+    """All of it, of one moment."""
+
+    stats: Stats
+    metrics: Metrics
+    badges: BadgeStats
+
+
+class Statistics:
+    """Keeps the numbers of the last moment that somebody asked for."""
+
+    def __init__(self, storage: Storage, publisher: Publisher, intel: Intel) -> None:
+        self._storage = storage
+        self._publisher = publisher
+        self._intel = intel
+        self._turn = asyncio.Lock()
+        self._read: tuple[int, datetime, Numbers] | None = None
+
+    async def numbers(self, now: datetime) -> Numbers:
+        """The numbers, at most `FRESH_SECONDS` old, of the publication that is served."""
+        async with self._turn:
+            edition = self._publisher.edition
+            serial = edition.serial if edition is not None else 0
+            if self._read is None or self._read[0] != serial or now >= self._read[1]:
+                served, skills = _served(edition), await self._intel.skill_list.current()
+                numbers = await self._storage.read(lambda db: _numbers(db, served, skills, now))
+                self._read = (serial, now + timedelta(seconds=FRESH_SECONDS), numbers)
+            return self._read[2]
+
+
+def _served(edition: Edition | None) -> dict[str, Counter[str]]:
+    """The served rules by category, severity and source."""
+    entries = edition.sheet("yaml", canary=False).entries if edition is not None else ()
+    return {
+        name: Counter(getattr(entry, name) for entry in entries)
+        for name in ("category", "severity", "source")
+    }
+
+
+def _numbers(
+    db: Database, served: dict[str, Counter[str]], skills: Sequence[Skill], now: datetime
+) -> Numbers:
+    ever = tallies.totals(db)
+    last_day = tallies.totals(db, since=to_text(now - timedelta(hours=24)))
+    rules = served["source"].total()
+    badges = _badges(skills)
+    stats = Stats(
+        total_threats=ever.get(tallies.THREATS, 0),
+        total_rules=rules,
+        top_attack_types=[TypeCount(*row) for row in _top(db, "attack_type", 10)],
+        top_mitre_techniques=[TechniqueCount(*row) for row in _top(db, "mitre_technique", 10)],
+        last_24h_threats=last_day.get(tallies.THREATS, 0),
+        proposal_stats=_proposals(db),
+        skill_threats_total=ever.get(tallies.SKILL_THREATS, 0),
+        skill_blacklist_total=sum(skill.is_blacklisted for skill in skills),
+        rules_by_category=[CategoryCount(*item) for item in served["category"].most_common(20)],
+        rules_by_severity=[SeverityCount(*item) for item in served["severity"].most_common()],
+        rules_by_source=[SourceCount(*item) for item in served["source"].most_common()],
+    )
+    return Numbers(stats, _metrics(db, stats, sum(skill.is_whitelisted for skill in skills), now), badges)
+
+
+def _metrics(db: Database, stats: Stats, trusted: int, now: datetime) -> Metrics:
+    scans = {
+        name: Scanned(scan.skills_scanned, scan.findings_count, scan.devices)
+        for name, scan in scan_totals(db).items()
+    }
+    return Metrics(
+        total_skills_scanned=sum(scan.skills for scan in scans.values()),
+        total_agents_protected=_protected(db, to_text(now - timedelta(days=SEEN_DAYS))),
+        total_threats_detected=stats.total_threats,
+        total_atr_rules=stats.total_rules,
+        whitelisted_skills=trusted,
+        blacklisted_skills=stats.skill_blacklist_total,
+        sources=Sources(bulk=scans["bulk-pipeline"], cli=scans["cli-user"], web=scans["web-scanner"]),
+        last_updated=to_text(now),
+    )
+
+
+def _top(db: Database, column: str, count: int) -> list[tuple[str, int]]:
+    """The most frequent values among the kept events, by the index on the column."""
+    rows: list[Any] = db.conn.execute(
+        f"SELECT {column}, count(*) FROM threat WHERE {column} != '' GROUP BY {column}"  # noqa: S608
+        " ORDER BY 2 DESC, 1 LIMIT ?",
+        [count],
+    ).fetchall()
+    return rows
+
+
+def _proposals(db: Database) -> ProposalStats:
+    counted: dict[str, int] = dict(
+        db.conn.execute("SELECT status, count(*) FROM proposal GROUP BY status").fetchall()
+    )
+    states = ProposalStats.__struct_fields__[:-1]
+    return ProposalStats(**{state: counted.get(state, 0) for state in states}, total=sum(counted.values()))
+
+
+def _badges(skills: Sequence[Skill]) -> BadgeStats:
+    known = Counter(knowledge_of(skill) for skill in skills)
+    named = (skill.name.partition("/") for skill in skills)
+    return BadgeStats(
+        total_skills=len(skills),
+        unique_authors=len({author for author, slash, _ in named if slash}),
+        clean=known["clean"],
+        issues=known["issues"],
+        critical=known["critical"],
+        unknown=known["unknown"],
+    )
+
+
+def _protected(db: Database, since: str) -> int:
+    row = db.conn.execute(
+        "SELECT count(DISTINCT k.subject) FROM sighting s JOIN key k ON k.id = s.key_id"
+        " WHERE k.role = 'agent' AND k.revoked_at IS NULL AND s.seen_at >= ?",
+        [since],
+    ).fetchone()
+    return int(row[0])
