@@ -11,7 +11,15 @@ from litestar import get
 from litestar.types import ASGIApp
 
 from app.access import audit
-from app.access.guards import actor_of, charge, instant_of, principal_of, require, require_reader
+from app.access.guards import (
+    actor_of,
+    charge,
+    instant_of,
+    note_served,
+    principal_of,
+    require,
+    require_reader,
+)
 from app.access.principal import Principal
 from app.access.refusals import too_fast
 from app.access.roles import Role
@@ -38,10 +46,12 @@ async def live(request: AnyRequest) -> ASGIApp:
     if poll.is_current():
         if not poll.is_head:
             request.app.state.pull_counter.count(principal.key_id, instant_of(request))
+            poll.note(principal)
         return NotModified(poll.headers)
     if not poll.is_head:
         _take_live_token(request, principal)
         await _audit_pull(request, edition)
+        poll.note(principal)
     return poll.full()
 
 
@@ -65,9 +75,11 @@ async def _pull(request: AnyRequest, choose: Callable[[AnyRequest, Principal], R
     canary = principal.role is Role.AGENT and in_canary_slice(principal.subject, percent)
     poll = _Poll(request, edition, edition.sheet(representation, canary=canary), representation)
     if poll.is_current():
+        poll.note(principal)
         return NotModified(poll.headers)
     if not poll.is_head:
         charge(request, principal)
+    poll.note(principal)
     return poll.full()
 
 
@@ -111,6 +123,11 @@ class _Poll:
 
     def is_current(self) -> bool:
         return is_current(self._sent, self._etag, self._edition.published_at)
+
+    def note(self, principal: Principal) -> None:
+        """Remember for the fleet view that this key now has the edition (nothing is known of a filtered part)."""
+        if not self.is_head and (self._selection is None or not self._selection.filters):
+            note_served(self._request, principal, self._edition.serial)
 
     def full(self) -> Prepared:
         rest = tail(request_id(self._request))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from litestar.types import Receive, Scope, Send
 
 Headers = Sequence[tuple[bytes, bytes]]
+JSON = b"application/json; charset=utf-8"
 
 
 class NotModified:
@@ -26,11 +27,11 @@ class Prepared:
 
     __slots__ = ("_headers", "_parts")
 
-    def __init__(self, headers: Headers, shared: bytes, rest: bytes) -> None:
+    def __init__(self, headers: Headers, shared: bytes, rest: bytes, media: bytes = JSON) -> None:
         size = str(len(shared) + len(rest)).encode("ascii")
         self._headers = (
             *headers,
-            (b"content-type", b"application/json; charset=utf-8"),
+            (b"content-type", media),
             (b"content-length", size),
         )
         self._parts = (shared, rest)

@@ -37,6 +37,29 @@ from app.federation.routes import Approval as ChangeApproval
 from app.federation.routes import ChangeRefusal, WholeChange
 from app.federation.status import Status as UpstreamStatus
 from app.federation.versions import ShownVersion
+from app.intel.analyze import Analyses, Skills
+from app.intel.feed_routes import IndicatorToDelete, NewIndicator
+from app.intel.fleet import FleetAgent, Standing
+from app.intel.fleet_routes import Recorded, RegisteredAgent, Stale
+from app.intel.indicator_store import Indicator
+from app.intel.indicators import Kind
+from app.intel.manager import AgentEvent, AgentHeartbeat, AgentRegistration, DeviceHeartbeat
+from app.intel.public_routes import Version
+from app.intel.rules_sync import PushedRules, Synced
+from app.intel.skill_routes import SkillThreat, SkillToForget
+from app.intel.skills import StoredReport
+from app.intel.stats import BadgeStats, Metrics, Stats
+from app.intel.threats import Channel, StoredThreat, TrapEvent
+from app.intel.tools import (
+    Activation,
+    ActivationTotals,
+    ScanEvent,
+    ScanTotals,
+    Telemetry,
+    TelemetryTotals,
+    Usage,
+    UsageTotals,
+)
 from app.publication.routes import Reason
 from app.rules.listing import Shown as HeldRule
 from app.rules.local import Imported
@@ -50,14 +73,15 @@ Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT)]
 Serial = Annotated[int, Meta(ge=1, le=1 << 53)]
 Since = Annotated[int, Meta(ge=0, le=1 << 53)]
 Text = Annotated[str, Meta(min_length=1)]
+ShortText = Annotated[str, Meta(min_length=1, max_length=200)]
 
 
 @dataclass(frozen=True, slots=True)
 class Contract:
     """One route: types of body, query and `data` (None: there is none), and the statuses of its successes.
 
-    `media` other than JSON means that the answer is not enveloped; `data` then describes the whole of it. `accepts`
-    is the media type of the body; `bytes` is a file as it is.
+    What is not JSON, or is bare, is not enveloped; `data` then describes the whole of the answer. `accepts` is the
+    media type of the body; `bytes` is a file as it is.
     """
 
     data: Any
@@ -67,6 +91,12 @@ class Contract:
     media: str = JSON
     accepts: str = JSON
     is_conditional: bool = False
+    is_bare: bool = False
+
+    @property
+    def is_enveloped(self) -> bool:
+        """Does a success come in the envelope?"""
+        return self.media == JSON and not self.is_bare
 
 
 def _listed(data: Any, **query: Any) -> Contract:
@@ -80,16 +110,28 @@ def _distributed(data: Any, **query: Any) -> Contract:
 
 _DECIDED = Contract(answers.DecidedProposal, body=WithReason)
 _VOTED = Contract(answers.FeedbackReceipt, body=Feedback, status=(201,))
+_SINCE = {"since": datetime}
+_RISK = {"minReports": int, "minAvgRisk": float}
+_FEED = Contract(
+    str,
+    query={"minReputation": Annotated[int, Meta(ge=0, le=100)], "category": str},
+    media="text/plain",
+    is_conditional=True,
+)
 _PEM = Contract(str, media="text/plain")
 
 PATH_PARAMETERS: Mapping[str, Any] = {
     "entry_id": Text,
+    "agent_id": Text,
+    "author": ShortText,
     "key_id": Text,
     "kid": Text,
     "name": Text,
     "pattern_hash": PatternHash,
     "rule_id": Text,
     "serial": Serial,
+    "skill": ShortText,
+    "subject": Text,
     "use": KeyUse,
 }
 
@@ -160,5 +202,49 @@ CONTRACTS: Mapping[str, Contract] = {
     "GET /api/publications/{serial}": Contract(answers.WholePublication),
     "POST /api/publications/{serial}/rollback": Contract(answers.Publication, body=Reason),
     "POST /api/publications/release": Contract(answers.Publication | None),
+    "POST /api/threats": Contract(answers.ThreatReceipt, body=answers.ThreatBatch, status=(201,)),
+    "GET /api/threats": _listed(list[StoredThreat], channel=Channel),
+    "POST /api/trap-intel": Contract(answers.TrapReceipt, body=list[TrapEvent], status=(201,)),
+    "POST /api/skill-threats": Contract(answers.BatchReceipt, body=SkillThreat, status=(201,)),
+    "GET /api/skill-threats": _listed(list[StoredReport]),
+    "GET /api/skill-blacklist": Contract(
+        list[answers.BlacklistedSkill], query=_RISK | _SINCE, is_conditional=True
+    ),
+    "POST /api/skill-blacklist": Contract(answers.Blocked, body=answers.SkillsToBlock, status=(201,)),
+    "DELETE /api/skill-blacklist": Contract(answers.Forgotten, body=SkillToForget),
+    "GET /api/skill-whitelist": Contract(list[answers.WhitelistedSkill], query=_SINCE, is_conditional=True),
+    "GET /api/skill-whitelist/all": Contract(list[answers.TrustedSkill]),
+    "POST /api/skill-whitelist": Contract(answers.BatchReceipt, body=answers.SkillVotes, status=(201,)),
+    "DELETE /api/skill-whitelist": Contract(answers.Forgotten, body=SkillToForget),
+    "GET /api/feeds/ip-blocklist": _FEED,
+    "GET /api/feeds/domain-blocklist": _FEED,
+    "GET /api/admin/indicators": _listed(list[Indicator], kind=Kind, origin=Literal["admin", "reports"]),
+    "POST /api/admin/indicators": Contract(Indicator, body=NewIndicator, status=(201,)),
+    "DELETE /api/admin/indicators": Contract(answers.DeletedIndicator, body=IndicatorToDelete),
+    "GET /api/admin/subjects/{subject}/data": Contract(answers.SubjectData),
+    "DELETE /api/admin/subjects/{subject}/data": Contract(answers.ErasedData),
+    "POST /api/rules/sync": Contract(Synced, body=PushedRules),
+    "POST /api/agents/register": Contract(
+        RegisteredAgent, body=AgentRegistration, status=(201,), is_bare=True
+    ),
+    "POST /api/agents/{agent_id}/heartbeat": Contract(Recorded, body=AgentHeartbeat),
+    "POST /api/agents/{agent_id}/events": Contract(Recorded, body=AgentEvent, status=(201,)),
+    "POST /api/devices/heartbeat": Contract(Recorded, body=DeviceHeartbeat),
+    "GET /api/admin/fleet": _listed(list[FleetAgent], standing=Standing, stale=Stale),
+    "GET /api/admin/fleet/{agent_id}": Contract(FleetAgent),
+    "POST /api/scan-events": Contract(Recorded, body=ScanEvent, status=(201,)),
+    "GET /api/scan-events": Contract(dict[str, ScanTotals]),
+    "POST /api/telemetry": Contract(Recorded, body=Telemetry),
+    "GET /api/telemetry": Contract(TelemetryTotals),
+    "POST /api/usage": Contract(Recorded, body=Usage),
+    "GET /api/usage": Contract(UsageTotals),
+    "POST /api/activations": Contract(Recorded, body=Activation),
+    "GET /api/activations": Contract(ActivationTotals),
+    "POST /api/analyze-skills": Contract(Analyses, body=Skills),
+    "GET /api/stats": Contract(Stats),
+    "GET /api/metrics": Contract(Metrics),
+    "GET /api/version": Contract(Version),
+    "GET /api/badge/stats": Contract(BadgeStats),
+    "GET /api/badge/{author}/{skill}": Contract(str, media="image/svg+xml"),
 }
 """`METHOD path` as `docs/api.md` writes it."""

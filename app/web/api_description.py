@@ -142,7 +142,7 @@ def _parameters(path: str, contract: Contract, schemas: _Schemas) -> Iterator[di
 
 def _responses(contract: Contract, schemas: _Schemas) -> dict[str, Any]:
     schema = schemas[contract.data]
-    if contract.media == JSON:
+    if contract.is_enveloped:
         schema = {
             "type": "object",
             "required": ["ok", "data", "request_id"],
@@ -169,4 +169,4 @@ _MEANINGS = {200: "Done", 201: "Made", 202: "Started"}
 def _security(guard: Guard) -> Sequence[dict[str, list[str]]]:
     if not guard.roles:
         return []
-    return [{"key": []}, {}] if guard.may_lack_key else [{"key": []}]
+    return [{"key": []}, {}] if guard.by_policy else [{"key": []}]

@@ -16,6 +16,14 @@ from app.consensus.routes import consensus_handlers
 from app.federation.bundle.routes import bundle_import_handlers
 from app.federation.overlay.routes import overlay_handlers
 from app.federation.routes import federation_handlers
+from app.intel.feed_routes import feed_handlers
+from app.intel.fleet_routes import fleet_handlers
+from app.intel.public_routes import public_handlers
+from app.intel.rules_sync import sync_rules
+from app.intel.skill_routes import skill_handlers
+from app.intel.subject_routes import subject_handlers
+from app.intel.threat_routes import threat_handlers
+from app.intel.tool_routes import tool_handlers
 from app.offload import LaneClosed
 from app.publication.bundle_routes import bundle_export_handlers
 from app.publication.distribution import distribution_handlers
@@ -25,6 +33,7 @@ from app.storage import StorageUnavailable
 from app.web.access_log import AccessLog
 from app.web.api_description import show_description
 from app.web.asgi import App, Receive, Scope, Send
+from app.web.cors import Cors
 from app.web.edge import Edge
 from app.web.errors import (
     on_defect,
@@ -77,6 +86,14 @@ def create_application(config: Config, *, serving: bool = True) -> Application:
         *rules_handlers,
         *bundle_export_handlers,
         *bundle_import_handlers,
+        sync_rules,
+        *threat_handlers,
+        *skill_handlers,
+        *feed_handlers,
+        *subject_handlers,
+        *fleet_handlers,
+        *tool_handlers,
+        *public_handlers,
     ]
     litestar = Litestar(
         route_handlers=[*options_handlers(handlers), *handlers],
@@ -98,5 +115,6 @@ def create_application(config: Config, *, serving: bool = True) -> Application:
         trusted_proxies=Networks.parse(config.access.trusted_proxies),
         body_seconds=config.server.body_seconds,
         access_log=access_log,
+        cors=Cors(config.access.cors_origins) if config.access.cors_origins else None,
     )
     return Application(litestar, edge)

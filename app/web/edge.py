@@ -15,6 +15,7 @@ from app.access.limits import Verdict
 from app.access.networks import Networks, client_address
 from app.web.access_log import AccessLog
 from app.web.asgi import App, Message, Receive, Scope, Send
+from app.web.cors import Cors, Headers
 from app.web.paths import canonical_path
 from app.web.request_body import RequestBody, announces_body
 from app.wire.envelope import encode_refusal
@@ -34,9 +35,16 @@ class Edge:
     """An ASGI application around the product's application."""
 
     def __init__(
-        self, inner: App, *, trusted_proxies: Networks, body_seconds: float, access_log: AccessLog
+        self,
+        inner: App,
+        *,
+        trusted_proxies: Networks,
+        body_seconds: float,
+        access_log: AccessLog,
+        cors: Cors | None,
     ) -> None:
         self._inner = inner
+        self._cors = cors
         self._address = lru_cache(4096)(
             lambda peer, forwarded: client_address(peer, forwarded, trusted_proxies)
         )
@@ -51,8 +59,10 @@ class Edge:
             if scope["type"] == "lifespan":
                 await self._inner(scope, receive, send)
             return
-        exchange = _Exchange(scope, send, self._identify(scope))
+        request_id = self._identify(scope)
         headers = scope["state"]["headers"]
+        cors = self._cors and self._cors.headers(scope["asked_method"], headers)
+        exchange = _Exchange(scope, send, request_id, cors or ())
         body = RequestBody(receive, self._body_seconds) if announces_body(headers) else None
         try:
             await self._inner(scope, receive if body is None else body.receive, exchange.send)
@@ -106,10 +116,11 @@ class Edge:
 class _Exchange:
     """One answer on its way out."""
 
-    __slots__ = ("_is_head", "_scope", "_send", "_since", "request_id", "sent", "started", "status")
+    __slots__ = ("_cors", "_is_head", "_scope", "_send", "_since", "request_id", "sent", "started", "status")
 
-    def __init__(self, scope: Scope, send: Send, request_id: str) -> None:
+    def __init__(self, scope: Scope, send: Send, request_id: str, cors: Headers) -> None:
         self._scope = scope
+        self._cors = cors
         self._send = send
         self._since = time.perf_counter()
         self._is_head = scope["state"]["is_head"]
@@ -126,7 +137,7 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self.started = True
             self.status = message["status"]
-            headers = [*message["headers"], (b"x-request-id", self.request_id.encode("ascii"))]
+            headers = [*message["headers"], (b"x-request-id", self.request_id.encode("ascii")), *self._cors]
             if self.status != 304:  # it has no body to protect, and fleets poll for it
                 headers += _SECURITY_HEADERS
             limit = self._scope["state"].get("rate_limit")

@@ -11,6 +11,7 @@ from litestar import Litestar
 
 from app.access.gatekeeper import Gatekeeper
 from app.access.issuer import issuer_of
+from app.access.networks import Networks
 from app.access.pulls import PullCounter
 from app.access.signing_keys import KeyUse, SigningKeys
 from app.config import Config
@@ -18,6 +19,10 @@ from app.consensus.service import Consensus
 from app.federation.overlay.service import Overlays
 from app.federation.service import Federation, is_remote
 from app.federation.upstream import Upstream
+from app.intel.privacy import Pseudonyms
+from app.intel.secret import load_secret
+from app.intel.service import Intel
+from app.intel.stats import Statistics
 from app.jobs import Jobs
 from app.offload import Lane
 from app.publication.freshness import Freshness
@@ -90,6 +95,9 @@ async def opened(app: Litestar, config: Config, *, serving: bool) -> AsyncIterat
         federation = Federation(storage, config.upstream, state_dir, publish, publisher.hold_reason)
         stack.push_async_callback(federation.close)
         overlays = Overlays(storage, inspect_lane, config.overlay, publish)
+        pseudonyms = Pseudonyms(load_secret(state_dir))
+        own = Networks.parse((*config.access.networks, *config.consensus.nat_networks))
+        intel = Intel(storage, pseudonyms, config.intel, config.consensus, own)
         pull_counter = PullCounter()
         services = {
             "config": config,
@@ -105,6 +113,9 @@ async def opened(app: Litestar, config: Config, *, serving: bool) -> AsyncIterat
             "inspect_lane": inspect_lane,
             "gate_lane": gate_lane,
             "pull_counter": pull_counter,
+            "pseudonyms": pseudonyms,
+            "intel": intel,
+            "statistics": Statistics(storage, publisher, intel),
             "publish": publish,
             "on_rotated": on_rotated,
             "started_at": now,
@@ -113,7 +124,17 @@ async def opened(app: Litestar, config: Config, *, serving: bool) -> AsyncIterat
         await ensure_admin_key(state_dir, gatekeeper, now)
         if serving:
             await _catch_up(publisher)
-            jobs = Jobs(storage, consensus, federation, overlays, publisher, pull_counter, config)
+            jobs = Jobs(
+                storage,
+                consensus,
+                federation,
+                overlays,
+                publisher,
+                pull_counter,
+                gatekeeper.sightings,
+                intel,
+                config,
+            )
             stack.push_async_callback(jobs.stop)
             jobs.start()
             adoption = asyncio.create_task(

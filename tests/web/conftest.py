@@ -17,6 +17,7 @@ UNLIMITED: dict[str, Any] = {
     "limits_failed_per_minute": 1_000_000,
     "limits_live_burst": 10_000,
     "access_registrations_per_hour": 100_000,
+    "access_anonymous_report": "closed",
     "consensus_cycle_seconds": 86_400,
 }
 

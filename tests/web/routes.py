@@ -11,12 +11,13 @@ from app.web.application import create_application
 
 @dataclass(frozen=True)
 class Operation:
-    """One method of one path; `roles` may call it, `reader` and `monitor` say that policy may admit others too."""
+    """One method of one path; `roles` may call it, the other three say that policy may admit somebody else too."""
 
     method: str
     path: str
     roles: frozenset[Role]
     reader: bool
+    reporter: bool
     monitor: bool
 
     def __str__(self) -> str:
@@ -33,5 +34,5 @@ def all_operations() -> list[Operation]:
     found = []
     for method, path, handler in operations(create_application(Config()).litestar):
         guard = guard_of(handler)
-        found.append(Operation(method, path, guard.roles, guard.reader, guard.monitor))
+        found.append(Operation(method, path, guard.roles, guard.reader, guard.reporter, guard.monitor))
     return found

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from schemathesis import GenerationMode, checks
 from schemathesis.transport.serialization import Binary
 
-from app.web.api_contract import CONTRACTS, JSON
+from app.web.api_contract import CONTRACTS
 from tests.example_rules import proposal, rule_text
 from tests.federation.bundles import Exporter, pem_of
 from tests.federation.world import Folder
@@ -61,6 +61,10 @@ BODY = {
     "patternHash": "fuzz:known",
     "ruleContent": rule_text(),
     "ruleId": RULE_ID,
+    "hostname": "fuzz",
+    "skillName": "fuzz-skill",
+    "riskLevel": "HIGH",
+    "value": "192.0.1.1",
     "rules": [{"name": "a.yaml", "text": rule_text(RULE_ID)}],
     "text": rule_text(RULE_ID),
 }
@@ -117,7 +121,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, exporter: Exporter) -> Iter
 @pytest.fixture(scope="module")
 def instance(server: Server, exporter: Exporter) -> Iterator[Instance]:
     """An instance with proposals, one of them served, a rule, a key and an old signing key."""
-    tokens = {"admin": server.admin_token, "agent": server.issue("agent")}
+    tokens = {"admin": server.admin_token, "agent": server.issue("agent", "fuzz-agent")}
     served = proposal("fuzz:served", rule_text("ATR-2026-92002"))
     with server.client(tokens["agent"]) as agent, server.admin as admin:
         for name in ("fuzz:known", "fuzz:approve", "fuzz:reject", "fuzz:text"):
@@ -130,6 +134,9 @@ def instance(server: Server, exporter: Exporter) -> Iterator[Instance]:
         key = accepted(admin.post("/api/admin/keys", json={"role": "agent", "subject": "fuzz"}), 201)
         entry = {"action": "disable", "ruleId": "ATR-2026-92003", "reason": "fuzz"}
         overlay = accepted(admin.post("/api/admin/overlay", json=entry), 201)
+        for skills in ("/api/skill-blacklist", "/api/skill-whitelist"):
+            accepted(admin.post(skills, json={"skillName": "fuzz-skill"}), 201)
+        (agent_key,) = accepted(admin.get("/api/admin/keys", params={"subject": "fuzz-agent"}))
         kids = [key["kid"] for key in accepted(admin.get("/api/admin/signing-keys")) if key["use"] == "rule"]
         accepted(admin.post("/api/admin/signing-keys/rule/rotate"), 201)
         eventually(lambda: accepted(admin.get("/api/admin/upstreams/inside"))["held"], 30)
@@ -137,6 +144,8 @@ def instance(server: Server, exporter: Exporter) -> Iterator[Instance]:
         "name": "inside",
         "pattern_hash": "fuzz:known",
         "rule_id": RULE_ID,
+        "agent_id": agent_key["id"],
+        "subject": "fuzz-agent",
         "serial": 1,
         "entry_id": overlay["id"],
         "key_id": key["id"],
@@ -230,7 +239,7 @@ def send(case: Any, label: str, instance: Instance, session: requests.Session) -
         instance.succeeded.add(label)
     if response.status_code == 304:
         assert response.content == b""
-    elif response.status_code >= 400 or CONTRACTS[label].media == JSON:
+    elif response.status_code >= 400 or CONTRACTS[label].is_enveloped:
         body = json.loads(response.content)
         assert body["ok"] is (response.status_code < 400)
         assert body["request_id"] == identity

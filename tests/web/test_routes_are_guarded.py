@@ -7,6 +7,7 @@ import pytest
 from litestar.routes import HTTPRoute
 
 from app.access.guards import Guard
+from app.access.roles import Role
 from app.config import Config
 from app.web.api_contract import CONTRACTS
 from app.web.application import create_application
@@ -22,14 +23,40 @@ OPEN = {
     "GET /.well-known/manifest-key.pem",
     "GET /api/openapi/openapi.json",
     "POST /api/clients/register",
+    "POST /api/agents/register",
 }
 """What anybody may ask; registration asks its own policy."""
 
-OPEN_BY_POLICY = {"GET /api/atr-rules", "GET /api/rules", "GET /api/publications/current"}
+OPEN_BY_POLICY = {
+    "GET /api/atr-rules",
+    "GET /api/rules",
+    "GET /api/publications/current",
+    "GET /api/skill-blacklist",
+    "GET /api/skill-whitelist",
+    "GET /api/feeds/ip-blocklist",
+    "GET /api/feeds/domain-blocklist",
+}
 """What `access.anonymous_read` may open."""
 
 OPEN_TO_MONITORS = {"GET /metrics"}
 """What `access.metrics_networks` opens, this host by default (tests/web/test_metrics.py)."""
+
+OPEN_TO_REPORTS = {
+    "POST /api/threats",
+    "POST /api/trap-intel",
+    "POST /api/skill-threats",
+    "POST /api/scan-events",
+    "POST /api/telemetry",
+    "POST /api/usage",
+    "POST /api/activations",
+    "POST /api/analyze-skills",
+    "GET /api/stats",
+    "GET /api/metrics",
+    "GET /api/version",
+    "GET /api/badge/stats",
+    "GET /api/badge/{author}/{skill}",
+}
+"""What `access.anonymous_report` may open: numbers, and reports that count for nobody."""
 
 OPERATIONS = all_operations()
 GUARDED = [operation for operation in OPERATIONS if operation.roles and not operation.monitor]
@@ -57,11 +84,12 @@ def test_every_route_has_exactly_one_guard(name: str, guards: list[Guard]) -> No
     (guard,) = guards
     assert bool(guard.roles) == (name not in OPEN)
     assert guard.reader == (name in OPEN_BY_POLICY)
+    assert guard.reporter == (name in OPEN_TO_REPORTS)
     assert guard.monitor == (name in OPEN_TO_MONITORS)
 
 
 def test_the_lists_above_name_real_routes() -> None:
-    assert {name for name, _ in handlers()} >= OPEN | OPEN_BY_POLICY | OPEN_TO_MONITORS
+    assert {name for name, _ in handlers()} >= OPEN | OPEN_BY_POLICY | OPEN_TO_REPORTS | OPEN_TO_MONITORS
 
 
 def documented() -> dict[str, str]:
@@ -79,10 +107,9 @@ def test_every_route_serves_whom_the_documents_say() -> None:
     """The roles are written down twice, by hand: a role that got in by mistake shows here."""
     for operation in OPERATIONS:
         who = documented()[str(operation)]
-        if operation.reader:
-            assert who == "any key; without one by policy", operation
-        elif operation.monitor:
-            assert who == "reviewer, admin; without a key by policy", operation
+        if operation.reader or operation.reporter or operation.monitor:
+            keys = "any key" if operation.roles == set(Role) else ", ".join(sorted(operation.roles))
+            assert who == f"{keys}; without one by policy", operation
         elif not operation.roles:
             assert who in {"everybody", "by policy"}, operation
         else:
@@ -90,7 +117,7 @@ def test_every_route_serves_whom_the_documents_say() -> None:
 
 
 def test_only_get_is_open_by_policy() -> None:
-    """Nobody changes anything without a key."""
+    """Nobody changes anything without a key, but for reports that only count."""
     assert all(o.method == "GET" for o in OPERATIONS if o.reader or o.monitor)
 
 
@@ -104,7 +131,7 @@ def test_without_a_key_it_answers_401(operation: Operation, server: Server) -> N
             assert nobody.head(operation.filled).status_code == 401
 
 
-@pytest.mark.parametrize("name", sorted(OPEN - {"POST /api/clients/register"}))
+@pytest.mark.parametrize("name", sorted(name for name in OPEN if name.startswith("GET ")))
 def test_without_a_key_the_open_ones_answer(name: str, server: Server) -> None:
     with httpx.Client(base_url=server.url, verify=False) as nobody:
         response = nobody.get(name.removeprefix("GET "))
@@ -123,7 +150,7 @@ def test_the_description_says_who_may(server: Server) -> None:
         security = paths[operation.path][operation.method.lower()]["security"]
         needs_key, may_have_none = {"key": []} in security, {} in security
         assert needs_key == (str(operation) not in OPEN)
-        assert may_have_none == (operation.reader or operation.monitor)
+        assert may_have_none == (operation.reader or operation.reporter or operation.monitor)
 
 
 def with_and_without_body() -> list[Operation]:
@@ -133,10 +160,10 @@ def with_and_without_body() -> list[Operation]:
 
 @pytest.mark.parametrize("operation", with_and_without_body(), ids=str)
 def test_the_description_knows_which_routes_read_a_body(operation: Operation, server: Server) -> None:
-    """A route that reads one refuses a list; one that reads none does not look."""
+    """A route that reads one refuses null; one that reads none does not look."""
     role = "admin" if not operation.roles else min(operation.roles)
     with server.client(server.issue(role)) as client:
-        response = client.request(operation.method, operation.filled, content=b"[]")
+        response = client.request(operation.method, operation.filled, content=b"null")
     reads = response.status_code == 400 and "must be a JSON object" in response.text
     assert reads == (CONTRACTS[str(operation)].body is not None), response.text
 
@@ -145,4 +172,5 @@ def test_the_open_door_for_registration_can_be_shut(tmp_path_factory: pytest.Tem
     folder = tmp_path_factory.mktemp("closed")
     with Server(folder, access_registration="closed") as closed, closed.client() as nobody:
         refused(nobody.post("/api/clients/register", json={"clientId": "host-0815"}), 403)
+        refused(nobody.post("/api/agents/register", json={"hostname": "host-0815"}), 403)
         accepted(nobody.get("/health"))
