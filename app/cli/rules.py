@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 import click
 
+from app.cli.guard_check import check_files, check_served
 from app.cli.instance import Instance, with_instance
-from app.cli.options import api_command, json_option
+from app.cli.options import api_command
 from app.cli.output import fields, show, table
 from app.offload import Lane, LaneError
 from app.rules.check import CheckResult, check_text
@@ -87,15 +88,33 @@ def show_(rule_id: str, config_path: Path | None, as_json: bool) -> None:
 
 
 @rules.command()
-@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.argument("paths", nargs=-1, metavar="[PATH]...", type=click.Path(exists=True, path_type=Path))
 @click.option("--quality", type=click.Choice(["standard", "strict"]), default="standard", show_default=True)
-@json_option
-def check(path: Path, quality: Literal["standard", "strict"], as_json: bool) -> None:
+@click.option("--for", "reader", type=click.Choice(["guard"]), help="What stock Guards make of them instead.")
+@api_command
+def check(
+    paths: tuple[Path, ...],
+    quality: Literal["standard", "strict"],
+    reader: str | None,
+    config_path: Path | None,
+    as_json: bool,
+) -> None:
     """Check rule files as the gate would: structure, regular expressions, time, own test cases.
 
     Needs no instance. Exit code 1 when a file does not pass.
+
+    With --for guard: which versions of the stock Guard would load each rule, and why not; without a PATH, of the
+    rules in service now. Exit code 1 when a file would be served to no Guard.
     """
-    files = read_files(path)
+    if reader == "guard" and not paths:
+        check_served(config_path, as_json=as_json)
+        return
+    if not paths:
+        raise click.UsageError("Name a file or folder; only --for guard can do without.")
+    files = [file for path in paths for file in read_files(path, is_one_of_many=len(paths) > 1)]
+    if reader == "guard":
+        check_files(files, as_json=as_json)
+        return
     results = asyncio.run(_check(files, quality, quiet=as_json))
     failed = [result for result in results if not result["passed"]]
     lines = [f"{r['name']}: {reason}" for r in failed for reason in r["reasons"]]
@@ -120,12 +139,16 @@ def withdraw(rule_id: str, reason: str, config_path: Path | None, as_json: bool)
     show(data, as_json=as_json, text=f"withdrawn {rule_id}")
 
 
-def read_files(path: Path) -> list[dict[str, str]]:
-    """The texts at a path, named by their path below it; raises `click.ClickException`."""
+def read_files(path: Path, *, is_one_of_many: bool = False) -> list[dict[str, str]]:
+    """The texts at a path, named by their path below it, or with it if it is one of many.
+
+    Raises `click.ClickException`.
+    """
     paths = [path] if path.is_file() else sorted(p for p in path.rglob("*") if _is_rule_file(p))
     if not paths:
         raise click.ClickException(f"{path}: there is no .yaml, .yml or .json file below it")
-    return [{"name": str(p.relative_to(path) if p != path else p.name), "text": _read(p)} for p in paths]
+    base = Path() if is_one_of_many else (path.parent if path.is_file() else path)
+    return [{"name": str(p.relative_to(base) if base.parts else p), "text": _read(p)} for p in paths]
 
 
 def _is_rule_file(path: Path) -> bool:

@@ -53,6 +53,14 @@ Inspected = tuple[RuleFile, Inspection]
 
 async def inspect_files(lane: Lane, files: Sequence[RuleFile]) -> list[Inspected]:
     """Look at every text in the lane; raises `ImportRefused` with all that is wrong with them."""
+    inspected, mistakes = await sort_files(lane, files)
+    if mistakes:
+        raise ImportRefused(mistakes)
+    return inspected
+
+
+async def sort_files(lane: Lane, files: Sequence[RuleFile]) -> tuple[list[Inspected], list[Mistake]]:
+    """Look at every text in the lane; returns what is a rule, and all that is wrong with the others."""
     looks = await asyncio.gather(*(lane.call(look_at, file.text) for file in files), return_exceptions=True)
     inspected: list[Inspected] = []
     mistakes: list[Mistake] = []
@@ -71,9 +79,7 @@ async def inspect_files(lane: Lane, files: Sequence[RuleFile]) -> list[Inspected
         else:
             names[look.inspection.facts.rule_id] = file.name
             inspected.append((file, look.inspection))
-    if mistakes:
-        raise ImportRefused(mistakes)
-    return inspected
+    return inspected, mistakes
 
 
 def hold_local(db: Database, inspected: Sequence[Inspected], at: str) -> list[Imported]:
@@ -81,15 +87,28 @@ def hold_local(db: Database, inspected: Sequence[Inspected], at: str) -> list[Im
 
     A community rule gives its id up; an id that upstream holds raises `ImportRefused`.
     """
-    mistakes = [
-        Mistake(file.name, "id", f"{origin} already has {rule_id}; give this rule another id")
-        for file, inspection in inspected
-        for rule_id, origin in [_upstream_holder(db, inspection)]
-        if origin is not None
-    ]
+    mistakes = [mistake for file, inspection in inspected if (mistake := _taken(db, file, inspection))]
     if mistakes:
         raise ImportRefused(mistakes)
     return [_hold(db, file, inspection, at) for file, inspection in inspected]
+
+
+def hold_possible(
+    db: Database, inspected: Sequence[Inspected], at: str
+) -> tuple[list[Imported], list[Mistake]]:
+    """Hold those texts that can be held, inside the caller's transaction; returns why the others were not.
+
+    For senders that repeat themselves: unlike an import, it brings back nothing that an admin withdrew.
+    """
+    imported: list[Imported] = []
+    mistakes: list[Mistake] = []
+    for file, inspection in inspected:
+        mistake = _taken(db, file, inspection) or _withdrawn(db, file, inspection)
+        if mistake is None:
+            imported.append(_hold(db, file, inspection, at))
+        else:
+            mistakes.append(mistake)
+    return imported, mistakes
 
 
 def withdraw_local(db: Database, rule_id: str, reason: str, at: str) -> bool:
@@ -98,12 +117,21 @@ def withdraw_local(db: Database, rule_id: str, reason: str, at: str) -> bool:
     return bool(held) and withdraw(db, origin=LOCAL, rule_id=rule_id, reason=reason, at=at)
 
 
-def _upstream_holder(db: Database, inspection: Inspection) -> tuple[str, str | None]:
+def _taken(db: Database, file: RuleFile, inspection: Inspection) -> Mistake | None:
+    """Does upstream hold the id?"""
     rule_id = inspection.facts.rule_id if inspection.facts else ""
     for rule in rules_with_id(db, rule_id):
         if rule.origin.startswith("upstream:") and rule.state == "active":
-            return rule_id, rule.origin
-    return rule_id, None
+            return Mistake(file.name, "id", f"{rule.origin} already has {rule_id}; give this rule another id")
+    return None
+
+
+def _withdrawn(db: Database, file: RuleFile, inspection: Inspection) -> Mistake | None:
+    """Did an admin take the local rule with this id out of service?"""
+    rule_id = inspection.facts.rule_id if inspection.facts else ""
+    if any(rule.origin == LOCAL and rule.state == "withdrawn" for rule in rules_with_id(db, rule_id)):
+        return Mistake(file.name, "id", f"{rule_id} was withdrawn here; import it to bring it back")
+    return None
 
 
 def _hold(db: Database, file: RuleFile, inspection: Inspection, at: str) -> Imported:

@@ -1,0 +1,83 @@
+"""`threatcloud rules check --for guard`: which Guards load what, and why not."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from app.cli.instance import Instance, with_instance
+from app.cli.output import show, table
+from app.offload import Lane, LaneError
+from app.rules.guard_gates import Reading, Summary, read_served, read_written, summaries
+
+READ_SECONDS = 10.0
+
+
+def check_files(files: list[dict[str, str]], *, as_json: bool) -> None:
+    """Print what Guards would make of texts, by file name; exit code 1 when one would be served to no Guard."""
+    readings = asyncio.run(_read(files))
+    _show(readings, as_json=as_json, with_cap=False)
+    if any(reading.refusal is not None for reading in readings):
+        raise SystemExit(1)
+
+
+def check_served(config_path: Path | None, *, as_json: bool) -> None:
+    """Print what Guards make of the rules that are in service now."""
+
+    async def act(instance: Instance) -> list[Reading]:
+        answer = await instance.call("GET", "/api/atr-rules", params={"format": "guard"})
+        served = {item["ruleId"]: item["ruleContent"] for item in answer["data"]}
+        held = instance.pages("/api/admin/rules", None, state="active")
+        refused = {
+            rule["ruleId"]: rule["guardRefusal"]
+            async for rule in held
+            if rule.get("guardRefusal") and rule["ruleId"] not in served
+        }
+        return [
+            *(read_served(rule_id, text) for rule_id, text in served.items()),
+            *(Reading(rule_id, reason) for rule_id, reason in refused.items()),
+        ]
+
+    _show(with_instance(config_path, act), as_json=as_json, with_cap=True)
+
+
+async def _read(files: list[dict[str, str]]) -> list[Reading]:
+    lane = Lane(READ_SECONDS)
+    readings = []
+    try:
+        for file in files:
+            try:
+                reading = await lane.call(read_written, file["text"])
+            except LaneError as error:
+                reading = Reading("", str(error))
+            readings.append(msgspec.structs.replace(reading, rule_id=file["name"]))
+    finally:
+        await lane.close()
+    return readings
+
+
+def _show(readings: list[Reading], *, as_json: bool, with_cap: bool) -> None:
+    found = summaries(readings, with_cap=with_cap)
+    refused = {reading.rule_id: reading.refusal for reading in readings if reading.refusal is not None}
+    lines = [f"{name}: served to no Guard: {why}" for name, why in refused.items()]
+    lines += _objections(found)
+    served = len(readings) - len(refused)
+    rows = [[g.versions, served, g.loads, len(g.dropped), len(g.over_cap), len(g.silent)] for g in found]
+    lines.append(table(rows, ["Guard", "served", "loads", "drops", "over cap", "never fires"]))
+    data: dict[str, Any] = {"guards": msgspec.to_builtins(found), "refused": refused}
+    show(data, as_json=as_json, text="\n".join(lines))
+
+
+def _objections(found: list[Summary]) -> list[str]:
+    """One line for each rule and objection, with the versions that raise it."""
+    raised: dict[tuple[str, str], list[str]] = {}
+    for guard in found:
+        for name, why in guard.dropped.items():
+            raised.setdefault((name, f"dropped, {why}"), []).append(guard.versions)
+        for name, why in guard.silent.items():
+            raised.setdefault((name, f"loaded and never fired, {why}"), []).append(guard.versions)
+    return [
+        f"{name}: {what} (Guard {', '.join(versions) if len(versions) < len(found) else 'of any version'})"
+        for (name, what), versions in sorted(raised.items())
+    ]
