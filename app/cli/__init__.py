@@ -22,6 +22,8 @@ COMMANDS = {
     "promote": "promote:promote",
     "publication": "publications:publication",
     "bundle": "bundles:bundle",
+    "fleet": "fleet:fleet",
+    "intel": "intel:intel",
     "audit": "audit:audit",
     "signing-key": "signing_keys:signing_key",
     "doctor": "doctor:doctor",

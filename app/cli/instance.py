@@ -83,6 +83,17 @@ class Instance:
                 f"the instance does not answer: {error or type(error).__name__}"
             ) from error
 
+    async def text(self, path: str) -> str:
+        """GET a document that has no envelope. Raises `ClickException` unless it is there."""
+        try:
+            response = await self._client.get(path)
+            response.raise_for_status()
+        except httpx.HTTPError as error:
+            raise click.ClickException(
+                f"the instance does not answer: {error or type(error).__name__}"
+            ) from error
+        return response.text
+
     async def pages(self, path: str, limit: int | None, **params: str) -> AsyncIterator[dict[str, Any]]:
         """Every item of a paged list, at most `limit` of them (None: all)."""
         left = limit

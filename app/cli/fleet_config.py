@@ -1,0 +1,133 @@
+"""`threatcloud fleet config`: what a host with a stock Guard needs."""
+
+import os
+import re
+from pathlib import Path
+from typing import IO, Any
+
+import click
+
+from app.cli.instance import Instance, with_instance
+from app.cli.options import api_command, configured
+from app.cli.output import show
+from app.intel.guard_host import HostFile, HostPlan, host_files, plan
+from app.intel.guard_versions import Place
+
+
+@click.command("config")
+@click.option("--guard-version", required=True, help="Version of the Guard on the host, such as 1.9.0.")
+@click.option("--url", help="URL of this instance as hosts reach it (default: where it listens, over http).")
+@click.option(
+    "--relay-name",
+    default="threatcloud-relay.internal",
+    show_default=True,
+    help="Name for a relay on the host itself, where the version needs one.",
+)
+@click.option(
+    "--key-file", "--key", "key_file", type=click.File(), help="The host's agent key; - reads standard input."
+)
+@click.option("--issue", metavar="SUBJECT", help="Issue an agent key for this subject, and put it in.")
+@click.option("--format", "form", type=click.Choice(["text", "json", "files"]), default="text")
+@click.option(
+    "--output", type=click.Path(file_okay=False, path_type=Path), help="Folder for `--format files`."
+)
+@api_command
+def config(
+    guard_version: str,
+    url: str | None,
+    relay_name: str,
+    key_file: IO[str] | None,
+    issue: str | None,
+    form: str,
+    output: Path | None,
+    config_path: Path | None,
+    as_json: bool,
+) -> None:
+    """Say how a Guard of some version reaches this instance, and print every file that its host needs.
+
+    A key is printed only when it is given, or issued here.
+    """
+    if key_file and issue:
+        raise click.UsageError("--issue and --key-file exclude each other")
+    if (form == "files") != (output is not None):
+        raise click.UsageError("--format files and --output DIR go together")
+    try:
+        chosen = plan(guard_version, url or _own_url(config_path), relay_name)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    key = _read_key(key_file) if key_file else None
+    if output:
+        output.mkdir(parents=True, exist_ok=True)
+
+    async def act(instance: Instance) -> tuple[HostFile, ...]:
+        rule_key = await instance.text("/.well-known/rule-key.pem")
+        body = {"role": "agent", "subject": issue, "expires": None, "site": None}
+        issued = (
+            (await instance.call("POST", "/api/admin/keys", json=body))["data"]["token"] if issue else key
+        )
+        return host_files(chosen, rule_key, issued)
+
+    files = with_instance(config_path, act)
+    if output:
+        for file in files:
+            _write(output / file.name, file)
+    show(_data(chosen, files, output), as_json=as_json or form == "json", text=_text(chosen, files, output))
+
+
+def _own_url(config_path: Path | None) -> str:
+    server = configured(config_path).server
+    if server.host in {"0.0.0.0", "::"}:  # noqa: S104 (compared, not listened on)
+        raise click.UsageError("the instance listens on every address: say with --url which one hosts use")
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    return f"http://{host}:{server.port}"
+
+
+def _read_key(file: IO[str]) -> str:
+    key = file.read(8193).strip()
+    if not re.fullmatch(r"[\x21-\x7e]{1,8192}", key):
+        raise click.UsageError("the key file holds no key: one line, as `key issue` prints it")
+    return key
+
+
+def _write(path: Path, file: HostFile) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)  # so that the mode below holds for a file that was there
+    mode = 0o600 if file.secret else 0o644
+    with os.fdopen(
+        os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8"
+    ) as target:
+        target.write(file.text)
+
+
+def _data(chosen: HostPlan, files: tuple[HostFile, ...], output: Path | None) -> dict[str, Any]:
+    shown = [
+        {"name": file.name, "place": file.place} | ({} if output else {"text": file.text}) for file in files
+    ]
+    return {
+        "guardVersion": chosen.version,
+        "treatedAs": chosen.row.label,
+        "way": chosen.way,
+        "url": chosen.url,
+        "endpoint": chosen.endpoint,
+        "accepts": {place.name.lower(): place in chosen.row.accepts for place in Place},
+        "registers": chosen.row.registers,
+        "rulesFetched": chosen.row.rules_fetched,
+        "notes": chosen.notes,
+        "files": shown,
+    }
+
+
+def _text(chosen: HostPlan, files: tuple[HostFile, ...], output: Path | None) -> str:
+    how = "directly" if chosen.way == "direct" else "through a relay on the host"
+    lines = [
+        f"Guard {chosen.version} (row {chosen.row.label}) reaches {chosen.url} {how}: {chosen.endpoint}",
+        "",
+    ]
+    lines += [f"  {'yes' if place in chosen.row.accepts else 'no ':3}  {place}" for place in Place]
+    lines += ["", *(f"- {note}" for note in chosen.notes)]
+    for file in files:
+        if output:
+            lines.append(f"{output / file.name}: {file.place}")
+        else:
+            lines += ["", f"=== {file.place}", file.text.rstrip("\n")]
+    return "\n".join(lines)
