@@ -7,7 +7,7 @@ import click
 import pytest
 
 from app.cli import main
-from app.config import Config, load_config
+from app.config import SECTIONS, Config, load_config
 from app.config_example import render_example
 from app.web.application import create_application
 from tests.server import REPOSITORY
@@ -53,13 +53,16 @@ def test_the_example_configuration_is_the_defaults() -> None:
     path = REPOSITORY / "config.example.toml"
     assert path.read_text() == render_example(), "run: threatcloud config example > config.example.toml"
     example, defaults = load_config(path, {}), load_config(None, {})
-    for section in ("server", "log", "access", "limits", "consensus", "publication"):
+    for section in SECTIONS:
         assert getattr(example, section) == getattr(defaults, section)
 
 
 @pytest.mark.parametrize(
     "name",
-    ["README.md", *(f"docs/{n}" for n in ("api.md", "operating.md", "architecture.md", "federation.md"))],
+    [
+        *("README.md", "deploy/guard-relay/README.md"),
+        *(f"docs/{n}" for n in ("api.md", "operating.md", "architecture.md", "federation.md", "fleet.md")),
+    ],
 )
 def test_links_lead_somewhere(name: str) -> None:
     page = REPOSITORY / name
