@@ -1,25 +1,48 @@
-"""Run every scenario and write `bench/results.md`."""
+"""Run every scenario and write `bench/results.md`; with `fleet`, ten minutes of a fleet alone, its last section."""
 
 import platform
 import sqlite3
+import sys
 import tempfile
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 from app import __version__
-from bench import federation, scenarios
+from bench import federation, fleet, scenarios
 from bench.instance import open_instance, resident_megabytes, resident_sum_megabytes
 from bench.load import require_wrk
 from bench.scenarios import Rate, median
 from tests.published import published_rules_folder
 
 RESULTS = Path(__file__).with_name("results.md")
+FLEET = "\n## A fleet for ten minutes\n"
+"""The heading of the section that `python -m bench fleet` writes, and everything else leaves as it is."""
 Row = tuple[str, str, str, str]
 
 
 def main() -> None:
-    """Measure everything; prints each row as it comes."""
+    """Measure what the command line asks for."""
+    if sys.argv[1:] == ["fleet"]:
+        measure_fleet()
+    elif sys.argv[1:]:
+        raise SystemExit("usage: python -m bench [fleet]")
+    else:
+        measure_all()
+
+
+def measure_fleet() -> None:
+    """Ten minutes of a fleet; replaces its section of the results."""
+    with tempfile.TemporaryDirectory(prefix="threatcloud-bench-") as name:
+        run = fleet.measure(Path(name) / "fleet", published_rules_folder(), fleet.WHOLE)
+    lines = [f"`python -m bench fleet` on {datetime.now(UTC):%Y-%m-%d}, release {__version__}.", ""]
+    section = "\n".join([*lines, *fleet.report(run), ""])
+    print(section, flush=True)
+    RESULTS.write_text(RESULTS.read_text().partition(FLEET)[0] + FLEET + "\n" + section)
+
+
+def measure_all() -> None:
+    """Measure everything else; prints each row as it comes."""
     require_wrk()
     rows: list[Row] = []
 
@@ -96,7 +119,15 @@ def main() -> None:
         add("pull, nothing changed", "-", f"{again:.2f} s", "reads and compares the whole package")
         for row in federation.rows(folder):
             add(*row)
-    RESULTS.write_text(report(rows))
+        run = fleet.measure(folder / "fleet", published_rules_folder(), fleet.SHORT)
+        add(
+            f"one minute of a fleet of {run.size.agents:,} agents",
+            f"p99 {fleet.TARGET_MS:.0f} ms, no error",
+            fleet.summary(run),
+            f"server {run.server_cores:.2f} cores, generator {run.generator_cores:.2f}",
+        )
+    _, heading, section = RESULTS.read_text().partition(FLEET)
+    RESULTS.write_text(report(rows) + heading + section)
 
 
 def rate(found: Rate) -> str:
