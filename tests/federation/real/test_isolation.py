@@ -11,7 +11,7 @@ import pytest
 from tests.example_rules import rule_text
 from tests.federation.real.namespaces import PEER_ADDRESS, SERVER_ADDRESS, Packet, Recorder, cabled
 from tests.federation.real.pulls import pull, pulled_once, upstream
-from tests.federation.real.registry import Registry
+from tests.federation.real.registry import Registry, published_package
 from tests.flows.fleet import guard_rules, instance, live_rules, promoted
 from tests.published import COUNT
 from tests.server import Server
@@ -49,6 +49,7 @@ def test_with_an_upstream_packets_go_to_its_address_and_port_only(
     tmp_path: Path, kind: str, stand_in: type[Registry], rules: int
 ) -> None:
     """No name server is asked either, even though this registry names another host for its tarball."""
+    published_package()  # fetched, if need be, where there is a way out
     with cabled() as (here, peer), Recorder(here) as recorder, contextlib.ExitStack() as stack:
         with peer.inside():
             other = stack.enter_context(stand_in(PEER_ADDRESS))
