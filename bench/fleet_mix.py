@@ -49,7 +49,7 @@ EPOCH = "1970-01-01T00:00:00.000Z"
 
 RULES, IPS, DOMAINS = "rules, whole", "ip-blocklist", "domain-blocklist"
 WHITE, BLACK, VOTE = "skill-whitelist", "skill-blacklist", "skill-whitelist, votes"
-LIVE_UNCHANGED, LIVE_WHOLE = "live, 304", "live, whole"
+LIVE_UNCHANGED, LIVE_WHOLE = "live, with ETag", "live, without"
 
 _SEALED = json.dumps(
     {

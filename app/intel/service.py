@@ -48,7 +48,7 @@ class Intel:
     """Evidence in, lists out. Every method that keeps something returns when it is durable.
 
     `own` are the organisation's networks: no address in them is ever listed. `skill_list` and `indicator_list` are
-    read again whenever a write here, a recount or a purge changed them: at once for an admin, within a second or so
+    read again whenever a write here, a recount or a purge changed them: at once for an admin, within ten seconds
     for reports.
     """
 
