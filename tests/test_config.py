@@ -80,6 +80,12 @@ package = "pyatr"
             '[[upstream]]\nname = "a"\nkind = "package"\npackage = "x"\n' * 2,
             "upstream 'a': the name is used twice",
         ),
+        ('[[upstream]]\nname = "a\\n"\nkind = "npm"\n', "upstream number 1: name: Expected `str` matching"),
+        ('[[upstream]]\nname = "a"\nkind = "npm"\npackage = ".."\n', "package: Expected `str` matching"),
+        (
+            '[[overlay]]\nrule = "A\\n"\naction = "disable"\nreason = "r"\nowner = "o"\n',
+            "rule: Expected `str`",
+        ),
         ("[server\n", ""),
     ],
 )

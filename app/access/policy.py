@@ -10,7 +10,7 @@ from app.access.networks import Networks
 Openness = Literal["closed", "networks", "open"]
 Cidr = Annotated[str, Meta(min_length=2, max_length=64)]
 Origin = Annotated[
-    str, Meta(max_length=256, pattern=r"^https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?$")
+    str, Meta(max_length=256, pattern=r"^https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?\Z")
 ]
 """As browsers write it (RFC 6454 6.2): scheme, host in lower case, a port that is not the scheme's own; no `*`."""
 PerMinute = Annotated[int, Meta(ge=1, le=1_000_000)]

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 Policy = Literal["mirror", "additive", "review"]
-Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}\Z")]
 Seconds = Annotated[int, Meta(ge=10, le=30 * 86_400)]
 Percent = Annotated[int, Meta(ge=0, le=100)]
 _KEY = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/.+|credential:[A-Za-z0-9._-]+")
@@ -117,11 +117,11 @@ class NpmUpstream(HttpUpstream, frozen=True, kw_only=True, forbid_unknown_fields
 
     url: str | None = None
     """Address of the registry; left out, the one in npm's own settings (NPM_CONFIG_REGISTRY, `.npmrc`)."""
-    package: Annotated[str, Meta(pattern=r"^(@[a-z0-9._-]+/)?[a-z0-9._-]+$", max_length=214)] = (
-        "agent-threat-rules"
-    )
+    package: Annotated[
+        str, Meta(pattern=r"^(@[a-z0-9][a-z0-9._-]*/)?[a-z0-9][a-z0-9._-]*\Z", max_length=214)
+    ] = "agent-threat-rules"
     """Name of the package; its rules are the YAML files below `rules/`."""
-    version: Annotated[str, Meta(pattern=r"^[A-Za-z0-9.+-]+$", max_length=64)] = "latest"
+    version: Annotated[str, Meta(pattern=r"^[A-Za-z0-9.+-]+\Z", max_length=64)] = "latest"
     """A version such as `4.0.0`, or a tag such as `latest`, which moves."""
 
 
@@ -138,7 +138,7 @@ class DirectoryUpstream(UpstreamBase, frozen=True, kw_only=True, forbid_unknown_
 class PackageUpstream(UpstreamBase, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="package"):
     """The rules that an installed Python package carries, read as data: none of its code runs."""
 
-    package: Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+    package: Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\Z")]
     """The package's import name; `pyatr` bundles 833 public rules (extra `threatcloud[rules]`)."""
 
 

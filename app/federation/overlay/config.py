@@ -11,7 +11,7 @@ from msgspec import Meta
 from app.federation.overlay.resolve import PARTNERS, Action
 from app.wire.instants import from_text, to_text
 
-RuleId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+RuleId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")]
 Severity = Literal["critical", "high", "medium", "low", "informational"]
 Reason = Annotated[str, Meta(min_length=1, max_length=500)]
 Owner = Annotated[str, Meta(min_length=1, max_length=128)]

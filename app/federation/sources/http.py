@@ -57,8 +57,6 @@ class Exchange:
     def __init__(self, upstream: HttpUpstream, now: datetime, traffic: Traffic) -> None:
         self.now = now
         self.max_bytes = upstream.max_bytes
-        self.now = now
-        self.max_bytes = upstream.max_bytes
         self._upstream = upstream
         self._traffic = traffic
         self._client = open_client(upstream)
