@@ -14,6 +14,7 @@ from app.federation.errors import FederationError, HeldMoved, UnknownChange, Unk
 from app.federation.held import HeldState, ShownChange
 from app.federation.review import By
 from app.federation.service import Federation
+from app.offload import Lane, LaneClosed, LaneError
 from app.rules.difference import FieldChange, field_changes
 from app.wire.body import read_body
 from app.wire.envelope import AnyRequest, answer
@@ -120,9 +121,10 @@ async def list_held(request: AnyRequest, name: FromPath[str]) -> Response[bytes]
 async def show_held(request: AnyRequest, name: FromPath[str], rule_id: FromPath[str]) -> Response[bytes]:
     """One held or refused change, field by field."""
     shown, before, after = await _settled(_federation(request).show_held(name, rule_id))
-    fields = await request.app.state.inspect_lane.call(field_changes, before, after)
-    whole = {"fields": fields, "before": before, "after": after}
-    return answer(request, WholeChange(**msgspec.structs.asdict(shown), **whole))
+    fields = await compare(request.app.state.inspect_lane, before, after)
+    return answer(
+        request, WholeChange(**msgspec.structs.asdict(shown), fields=fields, before=before, after=after)
+    )
 
 
 @post("/api/admin/upstreams/{name:str}/approve", guards=_admins, status_code=200)
@@ -143,6 +145,19 @@ async def refuse(request: AnyRequest, name: FromPath[str]) -> Response[bytes]:
         _federation(request).refuse(name, body.rules, _by(request), body.reason, body.digest)
     )
     return answer(request, {"refused": refused, "published": None})
+
+
+async def compare(lane: Lane, before: str | None, after: str | None) -> list[FieldChange]:
+    """The change field by field; one that cannot be compared says so, since somebody must decide on it all the same.
+
+    Raises `LaneClosed` when the server stops.
+    """
+    try:
+        return await lane.call(field_changes, before, after)
+    except LaneClosed:
+        raise
+    except LaneError as error:
+        return [FieldChange("...", None, f"cannot be compared field by field: {error}")]
 
 
 def _federation(request: AnyRequest) -> Federation:

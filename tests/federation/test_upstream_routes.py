@@ -10,6 +10,8 @@ import httpx
 import pytest
 
 from app.access.roles import Role
+from app.federation.routes import compare
+from app.offload import Lane
 from tests.example_rules import rule_text
 from tests.federation.world import IDS, Folder
 from tests.server import Server
@@ -209,3 +211,14 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def shared(shared_server: Server) -> Iterator[httpx.Client]:
     with shared_server.admin as client:
         yield client
+
+
+@pytest.mark.anyio
+async def test_a_change_that_cannot_be_compared_in_time_can_still_be_decided_on() -> None:
+    lane = Lane(0.0)
+    try:
+        (field,) = await compare(lane, rule_text(), rule_text(title="Another"))
+    finally:
+        await lane.close()
+    assert field.after is not None
+    assert "cannot be compared field by field: it did not end within 0 s" in field.after
