@@ -13,6 +13,7 @@ from app.config import Config
 from app.consensus.service import Consensus
 from app.federation.overlay.service import Overlays
 from app.federation.service import Federation
+from app.intel.counting import VoteCounter
 from app.intel.fleet_store import write_sightings
 from app.intel.recount import recount
 from app.intel.retention import purge
@@ -42,6 +43,7 @@ class Jobs:
         pull_counter: PullCounter,
         sightings: Sightings,
         intel: Intel,
+        votes: VoteCounter,
         config: Config,
     ) -> None:
         self._storage = storage
@@ -52,6 +54,7 @@ class Jobs:
         self._pulls = pull_counter
         self._sightings = sightings
         self._intel = intel
+        self._votes = votes
         self._config = config
         self._scheduler: Any = AsyncIOScheduler(timezone=UTC)
 
@@ -122,7 +125,7 @@ class Jobs:
         """Count what is due, and let votes of keys that were revoked count no more, in the skill lists and feeds."""
         now = datetime.now(UTC)
         await self._intel.recount_due(now)
-        if await recount(self._storage, self._config.consensus, now):
+        if await recount(self._storage, self._votes, self._config.consensus, now):
             self._intel.changed()
 
     async def purge_old_data(self) -> None:

@@ -12,7 +12,7 @@ from app.storage import Storage
 from app.wire.instants import to_text
 from app.wire.paging import Page, cursor_for
 
-BATCH = 1000
+BATCH = 500
 """Sightings written in one transaction: a fleet of 100,000 must not keep other writes waiting."""
 
 _REPORT = SelfReport.__struct_fields__
@@ -41,15 +41,21 @@ async def write_sightings(storage: Storage, sightings: Sightings) -> None:
 
 
 def keep_sightings(db: Database, sightings: Sequence[Sighting]) -> None:
-    """Bring the records of these keys up to date."""
-    db.conn.executemany(
-        "INSERT INTO sighting (key_id, seen_at, serial, served_at) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+    """Bring the records of these keys up to date.
+
+    One statement for all: one a row would take the interpreter from whoever is being answered, each time again.
+    """
+    rows = [
+        (s.key_id, to_text(s.seen_at), s.serial, to_text(s.served_at) if s.served_at else None)
+        for s in sightings
+    ]
+    db.conn.execute(
+        "INSERT INTO sighting (key_id, seen_at, serial, served_at)"
+        " SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),"
+        " json_extract(value, '$[3]') FROM json_each(?) WHERE true ON CONFLICT DO UPDATE SET"
         " seen_at = excluded.seen_at, serial = coalesce(excluded.serial, serial),"
         " served_at = coalesce(excluded.served_at, served_at)",
-        [
-            (s.key_id, to_text(s.seen_at), s.serial, to_text(s.served_at) if s.served_at else None)
-            for s in sightings
-        ],
+        [msgspec.json.encode(rows).decode()],
     )
 
 

@@ -13,6 +13,7 @@ import msgspec
 from sqlite_utils import Database
 
 from app.consensus.policy import ConsensusPolicy
+from app.intel.counting import VoteCounter
 from app.intel.indicator_store import digests_of, listed_digests, recount_indicator
 from app.intel.indicators import Kind
 from app.intel.skills import all_names, names_of, recount_skill
@@ -21,7 +22,7 @@ from app.wire.instants import from_text, to_text
 
 T = TypeVar("T")
 _NAME = "intel_counted"
-_BATCH = 200
+_BATCH = 20
 _LATE = timedelta(minutes=5)
 """A revocation bears the instant of its request, and is written a little later."""
 
@@ -39,7 +40,7 @@ class _Counted(msgspec.Struct, frozen=True):
         return self == _counted(policy, self.at)
 
 
-async def recount(storage: Storage, policy: ConsensusPolicy, now: datetime) -> int:
+async def recount(storage: Storage, votes: VoteCounter, policy: ConsensusPolicy, now: datetime) -> int:
     """Count again what may have changed since the last call; returns how many skills and indicators did.
 
     In batches, so that reports are answered meanwhile; one that is interrupted starts over next time.
@@ -52,9 +53,7 @@ async def recount(storage: Storage, policy: ConsensusPolicy, now: datetime) -> i
             return 0
     else:
         names, digests = await storage.read(lambda db: (all_names(db), listed_digests(db)))
-    changed = 0
-    for batch in _batches(names):
-        changed += await storage.write(partial(recount_skills, names=batch, at=to_text(now), policy=policy))
+    changed = await votes.count(names, policy, to_text(now))
     for some in _batches(digests):
         changed += await storage.write(
             partial(recount_indicators, digests=some, at=to_text(now), policy=policy)

@@ -14,6 +14,7 @@ from app.consensus.policy import ConsensusPolicy
 from app.consensus.review import By
 from app.intel import indicator_store, skills, tallies
 from app.intel.book import Book
+from app.intel.counting import VoteCounter
 from app.intel.indicator_store import (
     Indicator,
     all_indicators,
@@ -31,6 +32,7 @@ from app.intel.sealed import keep_sealed
 from app.intel.skill_lists import Skill, load_skills
 from app.intel.skills import NewReport, NewVote, Side
 from app.intel.threats import Channel, Threat, keep_threats
+from app.offload import LaneError
 from app.storage import Storage
 from app.wire.instants import to_text
 
@@ -59,6 +61,7 @@ class Intel:
         policy: IntelPolicy,
         consensus: ConsensusPolicy,
         own: Networks,
+        votes: VoteCounter,
     ) -> None:
         self.pseudonyms = pseudonyms
         self.consensus = consensus
@@ -67,6 +70,7 @@ class Intel:
         self._storage = storage
         self._policy = policy
         self._own = own
+        self._votes = votes
         self._due_skills: set[str] = set()
         self._due_indicators: dict[str, str] = {}
 
@@ -130,13 +134,15 @@ class Intel:
 
     async def recount_due(self, now: datetime) -> None:
         """Count what so many have spoken about that it is not counted with each report."""
-        names, self._due_skills = sorted(self._due_skills), set()
+        names, self._due_skills = self._due_skills, set()
         values, self._due_indicators = self._due_indicators, {}
         at, policy = to_text(now), self.consensus
-        for name in names:
-            counted = await self._storage.read(partial(skills.count_skill, name=name, policy=policy))
-            outcome = await self._storage.write(partial(_keep_counted, counted=counted, at=at))
-            self._note(outcome)
+        try:
+            if await self._votes.count(names, policy, at):
+                self.skill_list.drifted()
+        except LaneError:
+            self._due_skills |= names
+            raise
         for digest, value in values.items():
             count = partial(
                 indicator_store.recount_indicator, kind="ip", digest=digest, value=value, at=at, policy=policy
@@ -222,13 +228,6 @@ class Intel:
     def _listed(self, db: Database) -> list[Indicator]:
         """The list without what lies in the organisation's own networks, whoever put it there."""
         return [entry for entry in all_indicators(db) if not self._own.contains(entry.value)]
-
-
-def _keep_counted(db: Database, counted: skills.Counted, at: str) -> skills.Outcome:
-    """Keep a count that was made outside this transaction, or have the skill counted again."""
-    if not skills.is_still_there(db, counted):
-        return skills.Outcome(changed=False, due=frozenset({counted.name}))
-    return skills.Outcome(skills.keep_standing(db, counted, at), frozenset())
 
 
 def _audit(db: Database, by: By, action: str, target: str | None, detail: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from app.consensus.service import Consensus
 from app.federation.overlay.service import Overlays
 from app.federation.service import Federation, is_remote
 from app.federation.upstream import Upstream
+from app.intel.counting import COUNT_SECONDS, VoteCounter
 from app.intel.privacy import Pseudonyms
 from app.intel.secret import load_secret
 from app.intel.service import Intel
@@ -74,9 +75,13 @@ async def opened(app: Litestar, config: Config, *, serving: bool) -> AsyncIterat
         keys = SigningKeys.open(state_dir, now)
         gatekeeper = Gatekeeper(storage, keys, config.access, config.limits, issuer)
         publisher = Publisher(storage, keys, config.publication, issuer)
-        inspect_lane, gate_lane = Lane(INSPECT_SECONDS), Lane(GATE_SECONDS)
-        stack.push_async_callback(inspect_lane.close)
-        stack.push_async_callback(gate_lane.close)
+        lanes = inspect_lane, gate_lane, count_lane = (
+            Lane(INSPECT_SECONDS),
+            Lane(GATE_SECONDS),
+            Lane(COUNT_SECONDS),
+        )
+        for lane in lanes:
+            stack.push_async_callback(lane.close)
         await publisher.load()
 
         async def publish(reason: str) -> int | None:
@@ -97,7 +102,8 @@ async def opened(app: Litestar, config: Config, *, serving: bool) -> AsyncIterat
         overlays = Overlays(storage, inspect_lane, config.overlay, publish)
         pseudonyms = Pseudonyms(load_secret(state_dir))
         own = Networks.parse((*config.access.networks, *config.consensus.nat_networks))
-        intel = Intel(storage, pseudonyms, config.intel, config.consensus, own)
+        votes = VoteCounter(storage, count_lane)
+        intel = Intel(storage, pseudonyms, config.intel, config.consensus, own, votes)
         pull_counter = PullCounter()
         services = {
             "config": config,
@@ -133,6 +139,7 @@ async def opened(app: Litestar, config: Config, *, serving: bool) -> AsyncIterat
                 pull_counter,
                 gatekeeper.sightings,
                 intel,
+                votes,
                 config,
             )
             stack.push_async_callback(jobs.stop)

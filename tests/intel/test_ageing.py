@@ -19,6 +19,7 @@ from app.consensus.policy import ConsensusPolicy
 from app.consensus.reading import Reading
 from app.consensus.review import By
 from app.consensus.submission import Submission, record
+from app.intel.counting import NAMES_A_CALL, VoteCounter
 from app.intel.policy import IntelPolicy, RetentionPolicy
 from app.intel.privacy import Pseudonyms
 from app.intel.recount import recount
@@ -28,6 +29,7 @@ from app.intel.service import Intel, Received
 from app.intel.skills import NewReport, NewVote, count_skill, is_still_there
 from app.intel.subjects import TABLES, erase_subject, export_subject
 from app.intel.threats import Cleaner, Event
+from app.offload import Lane, LaneError
 from app.storage import Storage
 from app.wire.instants import to_text
 
@@ -42,7 +44,11 @@ EVIL = "45.83.64.7"
 class World:
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
-        self.intel = Intel(storage, NAMES, IntelPolicy(keep_sealed=True), POLICY, Networks.parse(()))
+        self.lane = Lane(30.0)
+        self.votes = VoteCounter(storage, self.lane)
+        self.intel = Intel(
+            storage, NAMES, IntelPolicy(keep_sealed=True), POLICY, Networks.parse(()), self.votes
+        )
 
     async def agents(self, number: int) -> list[Reporter]:
         def work(db: Database) -> None:
@@ -89,7 +95,9 @@ def anyio_backend() -> str:
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     storage = Storage(tmp_path)
-    yield World(storage)
+    made = World(storage)
+    yield made
+    await made.lane.close()
     await storage.close()
 
 
@@ -165,11 +173,11 @@ def test_every_class_of_data_has_its_days() -> None:
 async def test_a_revoked_key_counts_no_more_after_the_next_recount(world: World) -> None:
     for who in await world.agents(3):
         await world.report_all(who)
-    await recount(world.storage, POLICY, NOW)
-    assert await recount(world.storage, POLICY, NOW) == 0
+    await recount(world.storage, world.votes, POLICY, NOW)
+    assert await recount(world.storage, world.votes, POLICY, NOW) == 0
     assert await world.listed() == ALL_THREE
     await world.storage.write(lambda db: revoke_key(db, "key-agent-2", NOW + timedelta(minutes=1)))
-    assert await recount(world.storage, POLICY, NOW + timedelta(minutes=2)) == 3
+    assert await recount(world.storage, world.votes, POLICY, NOW + timedelta(minutes=2)) == 3
     assert await world.listed() == NOTHING
     assert await world.rows("indicator") == 0
 
@@ -179,9 +187,9 @@ async def test_a_second_key_keeps_an_identity_alive(world: World) -> None:
     for who in await world.agents(3):
         await world.report_all(who)
     await world.storage.write(lambda db: enrol(db, "second", subject="agent-2"))
-    await recount(world.storage, POLICY, NOW)
+    await recount(world.storage, world.votes, POLICY, NOW)
     await world.storage.write(lambda db: revoke_key(db, "key-agent-2", NOW + timedelta(minutes=1)))
-    assert await recount(world.storage, POLICY, NOW + timedelta(minutes=2)) == 0
+    assert await recount(world.storage, world.votes, POLICY, NOW + timedelta(minutes=2)) == 0
     assert await world.listed() == ALL_THREE
 
 
@@ -189,10 +197,10 @@ async def test_a_second_key_keeps_an_identity_alive(world: World) -> None:
 async def test_other_terms_of_independence_count_everything_again(world: World) -> None:
     for who in await world.agents(3):
         await world.report_all(who)
-    await recount(world.storage, POLICY, NOW)
-    assert await recount(world.storage, ConsensusPolicy(admin_issued="address"), NOW) == 3
+    await recount(world.storage, world.votes, POLICY, NOW)
+    assert await recount(world.storage, world.votes, ConsensusPolicy(admin_issued="address"), NOW) == 3
     assert await world.listed() == NOTHING
-    assert await recount(world.storage, POLICY, NOW) == 2
+    assert await recount(world.storage, world.votes, POLICY, NOW) == 2
     assert (await world.listed())[:2] == ALL_THREE[:2]
     assert await world.rows("indicator") == 0, (
         "its address is not known any more until somebody reports it again"
@@ -220,6 +228,33 @@ async def test_where_many_speak_a_job_counts(world: World) -> None:
     await world.intel.recount_due(NOW)
     assert await world.listed() == ALL_THREE
     assert (await world.intel.skill_list.current())[0].risk.reporters == 3
+
+
+@pytest.mark.anyio
+async def test_what_could_not_be_counted_is_counted_next_time(world: World) -> None:
+    for who in await world.agents(12):
+        await world.intel.vouch_for_skills([NewVote("good", "good", "f" * 64)], who, NOW)
+    await world.lane.close()
+    world.lane.memory_mib = 1
+    with pytest.raises(LaneError):
+        await world.intel.recount_due(NOW)
+    await world.lane.close()
+    world.lane.memory_mib = 1024
+    assert (await world.intel.skill_list.current())[0].confirmations < 12
+    await world.intel.recount_due(NOW)
+    world.intel.changed()
+    assert (await world.intel.skill_list.current())[0].confirmations == 12
+
+
+@pytest.mark.anyio
+async def test_more_skills_than_are_counted_in_one_call(world: World) -> None:
+    names = [f"skill-{n}" for n in range(NAMES_A_CALL + 1)]
+    votes = [NewVote(name, name, None) for name in names]
+    for who in await world.agents(3):
+        await world.intel.vouch_for_skills(votes, who, NOW)
+    await world.storage.write(lambda db: db.conn.execute("DELETE FROM skill_standing"))
+    assert await world.votes.count(names, POLICY, to_text(NOW)) == len(names)
+    assert await world.votes.count(names, POLICY, to_text(NOW)) == 0
 
 
 @pytest.mark.anyio
