@@ -2,18 +2,19 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+COMPILE = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench lock clean
+.PHONY: help run test check format bench dist-offline lock clean
 
 help: ## list the commands
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 run: $(VENV)/.run ## start an instance with real rules (state in ./var or $THREATCLOUD_STATE_DIR, port 8080 or $THREATCLOUD_PORT)
 	exec $(BIN)/threatcloud serve --config config.example.toml
 
 test: $(VENV)/.dev ## run every test that this machine can run
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 check: $(VENV)/.dev ## lint, formatting, types
 	$(BIN)/ruff check .
@@ -27,15 +28,19 @@ format: $(VENV)/.dev ## format the code
 bench: $(VENV)/.dev ## measure the product as shipped; writes bench/results.md
 	$(BIN)/python -m bench
 
+dist-offline: $(VENV)/.dev ## build the archive for installations without a network; writes dist/
+	$(BIN)/python -m deploy.offline
+
 lock: $(VENV)/.dev ## renew requirements/*.txt from pyproject.toml
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet \
-		--upgrade --extra rules --group build --output-file requirements/run.txt
-	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet \
-		--upgrade --extra rules --group build --group check --group test --output-file requirements/dev.txt
+	$(COMPILE) pyproject.toml --extra rules --group build --output-file requirements/run.txt
+	$(COMPILE) pyproject.toml --extra rules --constraint requirements/run.txt --output-file requirements/server.txt
+	$(COMPILE) pyproject.toml --extra rules --group build --group check --group test --group ansible --group ansible-check \
+		--group dist --output-file requirements/dev.txt
+	$(COMPILE) --group pyproject.toml:ansible --output-file requirements/control.txt
 
 clean: ## remove what the other commands made, except ./var
-	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # A virtual environment is made once, and brought up to date when the locked requirements change.
 $(VENV)/.python:
