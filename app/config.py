@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 import msgspec
 
 from app.access.policy import AccessPolicy, LimitPolicy
+from app.backup.policy import BackupPolicy
 from app.consensus.policy import ConsensusPolicy
 from app.federation.overlay.config import Overlay, as_text, contradictions
 from app.federation.upstream import Upstream
@@ -63,6 +64,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     fleet: FleetPolicy = msgspec.field(default_factory=FleetPolicy)
     intel: IntelPolicy = msgspec.field(default_factory=IntelPolicy)
     retention: RetentionPolicy = msgspec.field(default_factory=RetentionPolicy)
+    backup: BackupPolicy = msgspec.field(default_factory=BackupPolicy)
     upstream: tuple[Upstream, ...] = ()
     overlay: tuple[Overlay, ...] = ()
 

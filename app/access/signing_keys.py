@@ -81,6 +81,22 @@ class SigningKeys:
                 keys.rotate(use, now)
         return keys
 
+    @classmethod
+    def read(cls, state_dir: Path) -> SigningKeys:
+        """The keys that are there, beside whoever has the state folder: nothing is made or cleared away.
+
+        Raises `SigningKeyError` as `open` does, and when a use has no key.
+        """
+        folder = state_dir / FOLDER
+        if not folder.is_dir():
+            raise SigningKeyError(f"{folder} does not exist: start the server once")
+        _refuse_if_shared(folder, "0700")
+        keys = cls(folder, [_load(path) for path in sorted(folder.glob("*.pem"))])
+        for use in USES:
+            if not keys.of(use):
+                raise SigningKeyError(f"{folder} has no {use} key: start the server once")
+        return keys
+
     def of(self, use: KeyUse) -> tuple[SigningKey, ...]:
         """The keys of one use, the signing one first."""
         return tuple(key for key in self._keys if key.use == use)
@@ -100,7 +116,7 @@ class SigningKeys:
             # The newest by name signs, also after a second rotation in one second or with a clock set back.
             created = max(created, older[0].created + timedelta(seconds=1))
         private = Ed25519PrivateKey.generate()
-        key = SigningKey(use, _kid(use, private.public_key()), created, private, private.public_key())
+        key = SigningKey(use, kid_of(use, private.public_key()), created, private, private.public_key())
         _write(self._folder / key.file_name, private)
         self._keys = tuple(sorted((*self._keys, key), key=lambda k: (k.use, k.created), reverse=True))
         return key.kid
@@ -136,7 +152,8 @@ class SigningKeys:
         )
 
 
-def _kid(use: KeyUse, public: Ed25519PublicKey) -> str:
+def kid_of(use: KeyUse, public: Ed25519PublicKey) -> str:
+    """`<use>-` and 16 hex digits of the SHA-256 of the public key (SPKI, DER)."""
     der = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return f"{use}-{hashlib.sha256(der).hexdigest()[:16]}"
 
@@ -168,7 +185,7 @@ def _load(path: Path) -> SigningKey:
     if name is None or not isinstance(private, Ed25519PrivateKey):
         raise SigningKeyError(f"{path} is not an Ed25519 key named <use>-<instant>-<kid>.pem: move it away")
     use: KeyUse = next(use for use in USES if use == name[1])
-    if _kid(use, private.public_key()) != name[3]:
+    if kid_of(use, private.public_key()) != name[3]:
         raise SigningKeyError(f"{path} holds another key than its name says: restore it from a backup")
     return SigningKey(use, name[3], created, private, private.public_key())
 

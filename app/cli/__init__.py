@@ -26,6 +26,9 @@ COMMANDS = {
     "intel": "intel:intel",
     "audit": "audit:audit",
     "signing-key": "signing_keys:signing_key",
+    "backup": "backups:backup",
+    "snapshot": "snapshots:snapshot",
+    "upgrade": "upgrade:upgrade",
     "doctor": "doctor:doctor",
     "config": "config:config",
 }

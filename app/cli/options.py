@@ -22,11 +22,14 @@ config_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 
+def config_file(path: Path | None) -> Path | None:
+    """The configuration file that a verb works with, None when there is none."""
+    return SYSTEM_CONFIG if path is None and SYSTEM_CONFIG.exists() else path
+
+
 def read_config(path: Path | None) -> Config:
     """The configuration that a verb works with; raises `ConfigError`."""
-    if path is None and SYSTEM_CONFIG.exists():
-        path = SYSTEM_CONFIG
-    return load_config(path, os.environ)
+    return load_config(config_file(path), os.environ)
 
 
 def configured(path: Path | None) -> Config:

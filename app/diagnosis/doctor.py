@@ -8,9 +8,9 @@ from sqlite_utils import Database
 
 from app.config import Config
 from app.diagnosis import database, machine, overlay, upstreams
+from app.diagnosis.backups import backups
 from app.diagnosis.finding import Finding
-from app.storage.connection import open_reader
-from app.storage.storage import DATABASE_NAME
+from app.storage.connection import DATABASE_NAME, open_reader
 
 
 def diagnose(config: Config) -> list[Finding]:
@@ -21,6 +21,7 @@ def diagnose(config: Config) -> list[Finding]:
             *machine.sqlite(),
             *machine.state_folder(place),
             *machine.lock(place),
+            *backups(place, config.backup, datetime.now(UTC)),
             *upstreams.files(config.upstream),
             *overlay.files(config.overlay),
             *_database(config),

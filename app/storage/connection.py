@@ -5,6 +5,8 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
+DATABASE_NAME = "threatcloud.db"
+"""In the state folder."""
 MINIMUM_SQLITE = (3, 37, 0)
 """STRICT tables need 3.37; Debian 12 ships 3.40."""
 

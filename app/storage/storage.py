@@ -9,14 +9,14 @@ from typing import TypeVar
 
 from sqlite_utils import Database
 
-from app.storage.connection import MINIMUM_SQLITE, open_writer
+from app.storage.connection import DATABASE_NAME, MINIMUM_SQLITE, open_writer
 from app.storage.errors import DatabaseDamaged, StorageError
 from app.storage.migrate import migrate
 from app.storage.readers import Readers
+from app.storage.swap import finish_swap
 from app.storage.writer import Writer
 
 T = TypeVar("T")
-DATABASE_NAME = "threatcloud.db"
 
 
 class Storage:
@@ -28,11 +28,13 @@ class Storage:
     def __init__(self, state_dir: Path) -> None:
         """Open or create `<state_dir>/threatcloud.db` and bring its schema up to date.
 
-        Raises `DatabaseTooNew`, `DatabaseDamaged`, or `StorageError` when SQLite is too old.
+        First of all, a restore that was interrupted is carried out to its end. Raises `DatabaseTooNew`,
+        `DatabaseDamaged`, or `StorageError` when that cannot be or SQLite is too old.
         """
         if sqlite3.sqlite_version_info < MINIMUM_SQLITE:
             wanted = ".".join(map(str, MINIMUM_SQLITE))
             raise StorageError(f"SQLite {sqlite3.sqlite_version} is too old: {wanted} or newer is needed")
+        finish_swap(state_dir)
         self.path = state_dir / DATABASE_NAME
         try:
             self._db = open_writer(self.path)

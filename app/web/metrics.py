@@ -13,6 +13,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 
 from app import __version__
 from app.access.guards import instant_of, require_monitor
+from app.backup.status import BackupStatus, read_status
 from app.federation.status import Status
 from app.measures import Counts, Measures, measure
 from app.wire.envelope import AnyRequest
@@ -31,7 +32,8 @@ async def metrics(request: AnyRequest) -> Response[bytes]:
     state, now = request.app.state, instant_of(request)
     upstreams = state.config.upstream
     measures = await state.storage.read(lambda db: measure(db, upstreams, now))
-    page = _Page(measures, state.federation.outcomes, state.storage.path)
+    backups = read_status(state.config.state_dir)
+    page = _Page(measures, state.federation.outcomes, state.storage.path, backups)
     if openmetrics.CONTENT_TYPE_LATEST.partition(";")[0] in request.headers.get("accept", ""):
         body: bytes = openmetrics.generate_latest(page)  # type: ignore[no-untyped-call]
         media = openmetrics.CONTENT_TYPE_LATEST
@@ -47,6 +49,7 @@ class _Page:
     measures: Measures
     pulls: Mapping[tuple[str, str], int]
     database: Path
+    backups: BackupStatus
 
     def collect(self) -> Iterator[Metric]:
         """Every family, also those without a sample at present."""
@@ -54,6 +57,7 @@ class _Page:
         yield from self._served()
         yield from self._upstreams()
         yield from self._instance()
+        yield from self._backups()
 
     def _served(self) -> Iterator[Metric]:
         found = self.measures
@@ -92,6 +96,19 @@ class _Page:
         yield _gauge("wal_bytes", "Size of the database's write-ahead log.", [((), _size(wal))])
         text = "Resident memory of the serving process."
         yield _gauge("process_resident_bytes", text, [((), _resident_bytes())])
+
+    def _backups(self) -> Iterator[Metric]:
+        verified, failed = self.backups.verified, self.backups.failed
+        if verified is not None:
+            name, text = "backup_last_verified_timestamp_seconds", "When the last verified backup was begun."
+            yield _gauge(name, text, [((), from_text(verified.at).timestamp())])
+            yield _gauge("backup_last_bytes", "Size of that backup.", [((), verified.bytes)])
+        if failed is not None:
+            name, text = (
+                "backup_last_failure_timestamp_seconds",
+                "When the last backup that failed was begun.",
+            )
+            yield _gauge(name, text, [((), from_text(failed.at).timestamp())])
 
 
 def _is_up(status: Status) -> float:

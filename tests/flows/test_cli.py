@@ -472,6 +472,7 @@ def test_doctor_reports_everything_beside_a_server_and_without(server: Server) -
         "state folder",
         "secret files",
         "disk",
+        "backup",
         "file system",
         "lock",
         "pragmas",

@@ -18,7 +18,7 @@ from app.access.signing_keys import SigningKey
 from app.federation.sources.collected import SourceError
 from app.federation.sources.quoted import quoted
 
-Kind = Literal["bundle+jwt", "publication+jwt", "receipt+jwt"]
+Kind = Literal["backup+jwt", "bundle+jwt", "publication+jwt", "receipt+jwt"]
 ALGORITHM = "EdDSA"
 MAX_KEYS = 16
 MAX_PEM_BYTES = 64 * 1024

@@ -1,0 +1,231 @@
+"""Making a backup. It counts as made only when it was read back whole, unpacked and checked."""
+
+import contextlib
+import hashlib
+import os
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from app import __version__
+from app.access.signing_keys import FOLDER, SigningKeyError, SigningKeys
+from app.backup import cipher, store
+from app.backup.archive import PIECE, pack
+from app.backup.errors import BackupError
+from app.backup.host import settle
+from app.backup.manifest import (
+    ADMIN_KEY,
+    CONFIG,
+    MANIFEST,
+    MAX_SMALL_BYTES,
+    PRIVACY_KEY,
+    Manifest,
+    Member,
+    PublicKey,
+    write_manifest,
+)
+from app.backup.opening import unpack_and_prove
+from app.backup.policy import BackupPolicy
+from app.backup.scratch import require_space, scratch_folder, unfinished_file
+from app.backup.shelf import check_label, next_name, shelved, surplus
+from app.backup.status import BackupStatus, Failed, Verified, read_status, write_status
+from app.storage import StorageError
+from app.storage.connection import DATABASE_NAME
+from app.storage.copy import copy_database
+from app.storage.files import sync_folder
+from app.wire.instants import to_text
+
+
+class Made(msgspec.Struct, frozen=True):
+    """A backup that was made and verified; `removed` are the older ones that it took the place of."""
+
+    file: str
+    at: str
+    bytes: int
+    seconds: float
+    encrypted: bool
+    keys: bool
+    issuer: str
+    serial: int | None
+    etag: str | None
+    removed: list[str]
+
+
+class Source(msgspec.Struct, frozen=True):
+    """What to back up: the state folder, and the configuration file in force, if there is one."""
+
+    state_dir: Path
+    config: Path | None
+
+
+def create_backup(
+    source: Source, target: Path | None, policy: BackupPolicy, label: str | None, now: datetime
+) -> Made:
+    """Make a backup in `target`, or in the policy's folder, where older ones beyond `policy.keep` are then deleted.
+
+    Works beside a running server and without one. Nothing is left of a backup that failed but the reason, in the
+    status. Raises `BackupError`.
+    """
+    begun = time.monotonic()
+    try:
+        settle(source.state_dir)
+        check_label(label)
+        made = _create(source, target or backup_folder(source.state_dir, policy), policy, label, now)
+        made = msgspec.structs.replace(made, seconds=round(time.monotonic() - begun, 3))
+        if target is None:
+            made = msgspec.structs.replace(made, removed=_retain(Path(made.file).parent, policy.keep))
+    except (BackupError, StorageError, SigningKeyError, OSError) as error:
+        sentence = _sentence(error)
+        status = read_status(source.state_dir)
+        with contextlib.suppress(OSError):  # the disk may be what failed; the exit code tells as well
+            write_status(
+                source.state_dir, msgspec.structs.replace(status, failed=Failed(to_text(now), sentence))
+            )
+        raise BackupError(sentence) from error
+    verified = Verified(made.at, made.file, made.bytes, made.seconds, made.encrypted, made.keys)
+    with contextlib.suppress(OSError):
+        write_status(source.state_dir, BackupStatus(verified, read_status(source.state_dir).failed))
+    return made
+
+
+def backup_folder(state_dir: Path, policy: BackupPolicy) -> Path:
+    """Where backups are kept."""
+    return Path(policy.folder).absolute() if policy.folder else state_dir / "backups"
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+    return str(error)
+
+
+def _create(source: Source, folder: Path, policy: BackupPolicy, label: str | None, now: datetime) -> Made:
+    recipients = cipher.read_recipients(policy.recipients)
+    encrypted = bool(recipients)
+    database = source.state_dir / DATABASE_NAME
+    if not database.is_file():
+        raise BackupError(f"{database} does not exist: start the server once")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _require_space(source.state_dir, folder, database, encrypted=encrypted)
+    name = next_name(shelved(folder), label, now, encrypted=encrypted)
+    passing = cipher.new_identity()
+    with scratch_folder(source.state_dir) as scratch, unfinished_file(folder / name) as partial:
+        copy = scratch / DATABASE_NAME
+        copy_database(database, copy)
+        keys = SigningKeys.read(source.state_dir)
+        members = _members(source, copy, with_keys=policy.with_keys(encrypted=encrypted))
+        manifest = _manifest(members, copy, keys, label, now)
+        pieces = _pack(members, manifest, keys)
+        with partial.open("r+b") as file:
+            if encrypted:
+                cipher.encrypt(pieces, file, [*recipients, passing.to_public()])
+            else:
+                file.writelines(pieces)
+            file.flush()
+            os.fsync(file.fileno())
+        copy.unlink()
+        _prove(partial, scratch, passing, manifest, keys)
+        size = partial.stat().st_size
+        partial.rename(folder / name)
+        sync_folder(folder)
+    newest = manifest.contents.publication
+    return Made(
+        file=str(folder / name),
+        at=manifest.at,
+        bytes=size,
+        seconds=0.0,
+        encrypted=encrypted,
+        keys=manifest.has_keys,
+        issuer=manifest.iss,
+        serial=newest.serial if newest else None,
+        etag=newest.etag if newest else None,
+        removed=[],
+    )
+
+
+def _require_space(state_dir: Path, folder: Path, database: Path, *, encrypted: bool) -> None:
+    """The copy and what is unpacked again are never there together; what is packed is not larger than its content."""
+    size = sum(
+        path.stat().st_size
+        for path in (database, database.with_name(f"{DATABASE_NAME}-wal"))
+        if path.exists()
+    )
+    require_space([(state_dir, size * (2 if encrypted else 1)), (folder, size)])
+
+
+def _members(source: Source, copy: Path, *, with_keys: bool) -> dict[str, Path]:
+    """`name in the archive -> file`, in the order of the archive."""
+    members = {DATABASE_NAME: copy}
+    if source.config is not None:
+        members[CONFIG] = source.config
+    if with_keys:
+        folder = source.state_dir / FOLDER
+        members |= {f"{FOLDER}/{path.name}": path for path in sorted(folder.glob("*.pem"))}
+        others = {PRIVACY_KEY: source.state_dir / PRIVACY_KEY, ADMIN_KEY: source.state_dir / ADMIN_KEY}
+        members |= {name: path for name, path in others.items() if path.is_file()}
+    return members
+
+
+def _manifest(
+    members: dict[str, Path], copy: Path, keys: SigningKeys, label: str | None, now: datetime
+) -> Manifest:
+    contents = store.describe(copy)
+    return Manifest(
+        iss=contents.issuer,
+        at=to_text(now),
+        label=label,
+        release=__version__,
+        contents=contents,
+        public_keys=tuple(
+            msgspec.convert({"use": key["threatcloud_use"], "kid": key["kid"], "x": key["x"]}, PublicKey)
+            for key in keys.jwks()["keys"]
+        ),
+        members=tuple(_described(name, path) for name, path in members.items()),
+    )
+
+
+def _described(name: str, path: Path) -> Member:
+    digest, size = hashlib.sha256(), 0
+    for piece in _pieces(path):
+        digest.update(piece)
+        size += len(piece)
+    if name != DATABASE_NAME and size > MAX_SMALL_BYTES:
+        raise BackupError(f"{path} is larger than {MAX_SMALL_BYTES} bytes")
+    return Member(name, size, digest.hexdigest())
+
+
+def _pack(members: dict[str, Path], manifest: Manifest, keys: SigningKeys) -> Iterator[bytes]:
+    token = write_manifest(manifest, keys.signer("manifest"))
+    files = ((member.name, member.size, _pieces(members[member.name])) for member in manifest.members)
+    return pack([(MANIFEST, len(token), [token]), *files])
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            yield piece
+
+
+def _prove(
+    partial: Path, scratch: Path, passing: cipher.Identity, manifest: Manifest, keys: SigningKeys
+) -> None:
+    """Read the file as a restore would, from the disk, and see that it is the backup that was meant."""
+    place = scratch / "proof"
+    place.mkdir(mode=0o700)
+    try:
+        signed = unpack_and_prove(partial, place, [passing], [keys.signer("manifest").public])
+    except BackupError as error:
+        raise BackupError(f"the backup was written, but is not good: {error}") from error
+    if signed.manifest != manifest:
+        raise BackupError("the backup was written, but holds something else")
+
+
+def _retain(folder: Path, keep: int) -> list[str]:
+    removed = [backup.file for backup in surplus(shelved(folder), keep)]
+    for file in removed:
+        Path(file).unlink(missing_ok=True)
+    sync_folder(folder)
+    return removed

@@ -1,0 +1,104 @@
+"""Snapshots, `<state>/snapshots/before-<release>.db`: the database as it was before an upgrade changed its schema."""
+
+import re
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from app.backup import store
+from app.backup.errors import BackupError
+from app.backup.host import held, present, replaced_name
+from app.backup.scratch import require_space, scratch_folder
+from app.storage import StorageError
+from app.storage.connection import DATABASE_NAME
+from app.storage.swap import NEW, swap
+from app.wire.instants import to_text
+
+FOLDER = "snapshots"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,100}")
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """One snapshot; `problem` says why this release cannot restore it."""
+
+    name: str
+    at: str
+    bytes: int
+    migrations: int
+    serial: int | None
+    problem: str | None
+
+
+class RestoredSnapshot(msgspec.Struct, frozen=True):
+    """What became of the state folder: `replaced` is the folder with the database that was there before."""
+
+    name: str
+    serial: int | None
+    replaced: str | None
+
+
+def list_snapshots(state_dir: Path) -> list[Snapshot]:
+    """The snapshots, newest first."""
+    paths = [path for path in (state_dir / FOLDER).glob("*.db") if path.is_file()]
+    return sorted(map(_look, paths), key=lambda snapshot: snapshot.at, reverse=True)
+
+
+def _look(path: Path) -> Snapshot:
+    found = path.stat()
+    migrations, serial, problem = 0, None, None
+    try:
+        names = store.migrations_of(path)
+        migrations = len(names)
+        store.check_release(names)
+        publication = store.describe(path).publication
+        serial = publication.serial if publication else None
+    except BackupError as error:
+        problem = str(error)
+    at = to_text(datetime.fromtimestamp(found.st_mtime, UTC))
+    return Snapshot(path.stem, at, found.st_size, migrations, serial, problem)
+
+
+def restore_snapshot(name: str, state_dir: Path, operator: str, now: datetime) -> RestoredSnapshot:
+    """Put a snapshot in the place of the database; the snapshot stays, and so do the keys.
+
+    The present database and its log are moved to `<state>/replaced-<stamp>` together. What was written since the
+    snapshot is there and nowhere else. Raises `BackupError`.
+    """
+    try:
+        with held(state_dir, "threatcloud snapshot restore"), scratch_folder(state_dir) as scratch:
+            return _restore(name.removesuffix(".db"), state_dir, scratch, operator, now)
+    except OSError as error:
+        raise BackupError(f"{error.filename or state_dir}: {error.strerror}") from error
+    except StorageError as error:
+        raise BackupError(str(error)) from error
+
+
+def _restore(name: str, state_dir: Path, scratch: Path, operator: str, now: datetime) -> RestoredSnapshot:
+    path = state_dir / FOLDER / f"{name}.db"
+    if not _NAME.fullmatch(name) or not path.is_file():
+        raise BackupError(f"there is no snapshot {name!a}: see threatcloud snapshot list")
+    require_space([(state_dir, path.stat().st_size)])
+    new = scratch / NEW
+    new.mkdir(mode=0o700)
+    copy = new / DATABASE_NAME
+    shutil.copyfile(path, copy)
+    copy.chmod(0o600)
+    try:
+        store.check_release(store.migrations_of(copy))
+        store.check_sound(copy)
+        contents = store.describe(copy)
+    except BackupError as error:
+        raise BackupError(f"snapshot {name} cannot be restored: {error}") from error
+    here = present(state_dir).issuer
+    if here not in {None, contents.issuer}:
+        raise BackupError(f"snapshot {name} is of another instance, {contents.issuer}, and {here} is here")
+    store.note_restored(copy, f"snapshot {name}", operator, {"migrations": len(contents.migrations)}, now)
+    replaced = replaced_name(state_dir, now)
+    swap(state_dir, scratch, replaced)
+    return RestoredSnapshot(
+        name=name,
+        serial=contents.publication.serial if contents.publication else None,
+        replaced=str(state_dir / replaced) if (state_dir / replaced).exists() else None,
+    )

@@ -1,0 +1,98 @@
+"""Putting another database, and what belongs to it, into a state folder: all of it or nothing, whenever it ends.
+
+What is new stands complete in `<somewhere>/new`, on the same file system. One rename makes that `<state>/.swap`, and
+from then on the exchange is decided: it is carried out now, or by whoever opens the state folder next. Each step is
+a rename that the next attempt sees to be done. A log (`-wal`) of the old database is moved aside with it before the
+new one has its place, so the two never meet.
+"""
+
+import shutil
+from pathlib import Path
+
+import msgspec
+
+from app.storage.connection import DATABASE_NAME
+from app.storage.errors import StorageError
+from app.storage.files import sync_folder, sync_tree
+
+FOLDER = ".swap"
+NEW = "new"
+DATABASE_FILES = (DATABASE_NAME, f"{DATABASE_NAME}-wal", f"{DATABASE_NAME}-shm")
+_PLAN = "plan.json"
+_DONE = ".scratch-swapped"
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """`aside`: names that leave the state folder for its folder `replaced`; `into`: names in `new` that come in."""
+
+    replaced: str
+    aside: tuple[str, ...]
+    into: tuple[str, ...]
+
+
+def swap(state_dir: Path, staged: Path, replaced: str, also_aside: tuple[str, ...] = ()) -> None:
+    """Bring everything in `<staged>/new` in, and move what it replaces, and `also_aside`, to `<state>/<replaced>`.
+
+    The caller holds the state folder's `ProcessLock`; `new` holds a whole database. `staged` is consumed. Raises
+    `OSError` when nothing has changed, or `StorageError`: then the next start finishes the exchange.
+    """
+    names = sorted(path.name for path in (staged / NEW).iterdir())
+    plan = Plan(
+        replaced=replaced,
+        aside=tuple(dict.fromkeys((*DATABASE_FILES, *names, *also_aside))),
+        into=(*(name for name in names if name != DATABASE_NAME), DATABASE_NAME),
+    )
+    (staged / _PLAN).write_bytes(msgspec.json.encode(plan))
+    sync_tree(staged)
+    staged.rename(state_dir / FOLDER)
+    sync_folder(state_dir)
+    finish_swap(state_dir)
+
+
+def is_swap_pending(state_dir: Path) -> bool:
+    """Was an exchange decided and not carried out to its end?"""
+    return (state_dir / FOLDER).exists()
+
+
+def finish_swap(state_dir: Path) -> bool:
+    """Carry out what is left of a decided exchange; False when there is none.
+
+    The caller holds the `ProcessLock`. Raises `StorageError`; the next attempt goes on from there.
+    """
+    folder = state_dir / FOLDER
+    if not folder.exists():
+        return False
+    try:
+        _finish(state_dir, folder)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise StorageError(f"{folder}: a restore that was interrupted cannot be finished: {error}") from error
+    return True
+
+
+def _finish(state_dir: Path, folder: Path) -> None:
+    plan = msgspec.json.decode((folder / _PLAN).read_bytes(), type=Plan)
+    new = folder / NEW
+    _move_aside(state_dir, new, plan)
+    for name in plan.into:
+        if (new / name).exists():
+            (new / name).rename(state_dir / name)
+    sync_folder(state_dir)
+    done = state_dir / _DONE
+    if done.exists():
+        shutil.rmtree(done)
+    folder.rename(done)
+    sync_folder(state_dir)
+    shutil.rmtree(done)
+
+
+def _move_aside(state_dir: Path, new: Path, plan: Plan) -> None:
+    """The database first: without it, nobody reads its log as if it were whole."""
+    replaced = state_dir / plan.replaced
+    for name in plan.aside:
+        is_in_already = name in plan.into and not (new / name).exists()
+        if (state_dir / name).exists() and not is_in_already:
+            replaced.mkdir(mode=0o700, exist_ok=True)
+            (state_dir / name).rename(replaced / name)
+    if replaced.exists():
+        sync_folder(replaced)
+    sync_folder(state_dir)
