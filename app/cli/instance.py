@@ -18,6 +18,7 @@ from app.storage import AlreadyRunning, StorageError
 from app.storage.lock import lock_holder
 from app.web.asgi import Receive, Scope, Send
 from app.web.control import control_socket
+from app.web.locking import serves
 from app.web.server import prepare_state_dir
 
 T = TypeVar("T")
@@ -141,7 +142,9 @@ async def connected(config: Config) -> AsyncIterator[Instance]:
 async def _reach(config: Config, stack: AsyncExitStack) -> httpx.AsyncBaseTransport:
     """The way to the instance; waits while another verb works, or a server starts or stops.
 
-    Raises `AlreadyRunning` when whoever holds the state folder neither answers nor goes away.
+    Nobody connects unless the lock says that a server serves: where the service manager holds the control socket, it
+    accepts without one, and would start one. Raises `AlreadyRunning` when whoever holds the state folder neither
+    answers nor goes away.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + WAIT_SECONDS
@@ -153,7 +156,7 @@ async def _reach(config: Config, stack: AsyncExitStack) -> httpx.AsyncBaseTransp
             except AlreadyRunning:
                 if loop.time() >= deadline:
                     raise
-        elif await _listens(control_socket(config.state_dir)):
+        elif serves(holder) and await _listens(control_socket(config.state_dir)):
             return httpx.AsyncHTTPTransport(uds=control_socket(config.state_dir))
         elif loop.time() >= deadline:
             raise AlreadyRunning(holder)

@@ -45,7 +45,9 @@ from app.web.errors import (
 from app.web.health import health_handlers
 from app.web.lifespan import opened
 from app.web.metrics import metrics
+from app.web.notify import NOBODY, Supervisor
 from app.web.options import options_handlers
+from app.web.watch import watched
 from app.wire.problem import Problem
 
 log = logging.getLogger(__name__)
@@ -63,13 +65,18 @@ class Application:
         await self._edge(scope, receive, send)
 
 
-def create_application(config: Config, *, serving: bool = True) -> Application:
-    """Build the application; nothing is opened before its lifespan starts."""
+def create_application(
+    config: Config, *, serving: bool = True, supervisor: Supervisor = NOBODY
+) -> Application:
+    """Build the application; nothing is opened before its lifespan starts, and then the supervisor is told."""
     access_log = AccessLog(sys.stderr.buffer if serving and config.log.requests else None)
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        async with opened(app, config, serving=serving):
+        async with (
+            opened(app, config, serving=serving),
+            watched(supervisor, app.state.storage, app.state.publisher),
+        ):
             yield
         access_log.flush()
 

@@ -11,9 +11,12 @@ MAX_BYTES = 107
 
 
 def control_socket(state_dir: Path) -> str:
-    """The shortest path to `<state>/control.sock`; raises `ConfigError` when even that is too long."""
-    absolute = str(state_dir / NAME)
-    path = min(absolute, os.path.relpath(absolute), key=len)
+    """The path of `<state>/control.sock`, relative where the absolute one is too long for the kernel.
+
+    A relative one is found only by who may enter the working folder. Raises `ConfigError` when that is too long too.
+    """
+    absolute = str((state_dir / NAME).absolute())
+    path = absolute if len(os.fsencode(absolute)) <= MAX_BYTES else os.path.relpath(absolute)
     if len(os.fsencode(path)) > MAX_BYTES:
         raise ConfigError(
             [f"server.state_dir: {state_dir} is too long for a control socket in it; choose a shorter path"]

@@ -1,5 +1,7 @@
 """Alive and ready: two different questions, both free of limits and keys."""
 
+import asyncio
+import sqlite3
 import time
 
 from litestar import get
@@ -8,7 +10,7 @@ from sqlite_utils import Database
 
 from app import __version__
 from app.access.guards import public
-from app.storage import StorageUnavailable
+from app.storage import Storage, StorageUnavailable
 from app.wire.envelope import AnyRequest, answer
 from app.wire.problem import Problem
 
@@ -41,6 +43,20 @@ async def _check_writes(request: AnyRequest) -> None:
             503, "The database does not take writes; see `threatcloud doctor`.", headers={"Retry-After": "30"}
         ) from None
     state["wrote_at"] = now
+
+
+async def database_answers(storage: Storage) -> bool:
+    """Wait for an answer of the writer and one of a reader; False when either is that it cannot."""
+    answers = await asyncio.gather(storage.write(_touch), storage.read(_look), return_exceptions=True)
+    for error in answers:
+        if isinstance(error, BaseException) and not isinstance(error, (StorageUnavailable, sqlite3.Error)):
+            raise error
+    return not any(isinstance(answer, Exception) for answer in answers)
+
+
+def _look(db: Database) -> None:
+    """Prove that the database can be read."""
+    db.execute("SELECT 1 FROM instance LIMIT 1").fetchone()
 
 
 def _touch(db: Database) -> None:

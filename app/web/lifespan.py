@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
@@ -30,7 +29,7 @@ from app.publication.freshness import Freshness
 from app.publication.publisher import Publisher
 from app.storage import Storage, StorageUnavailable
 from app.web.admin_key import ensure_admin_key
-from app.web.locking import take_lock
+from app.web.locking import purpose, take_lock
 from app.wire.problem import Problem
 
 log = logging.getLogger(__name__)
@@ -67,7 +66,7 @@ async def opened(app: Litestar, config: Config, *, serving: bool) -> AsyncIterat
     async with AsyncExitStack() as stack:
         # On a reload the old process has the lock until its last request is done or given up, and then closes.
         patience = config.server.graceful_seconds + CLOSING_SECONDS if serving else 0
-        lock = await take_lock(state_dir, _purpose(serving=serving), patience)
+        lock = await take_lock(state_dir, purpose(serving=serving), patience)
         stack.callback(lock.release)
         storage = await asyncio.to_thread(Storage, state_dir)
         stack.push_async_callback(storage.close)
@@ -153,10 +152,6 @@ async def opened(app: Litestar, config: Config, *, serving: bool) -> AsyncIterat
             await federation.adopt(now, withdraw=False)
             await overlays.adopt(now, withdraw=False)
         yield
-
-
-def _purpose(*, serving: bool) -> str:
-    return f"threatcloud serve, main process {os.getppid()}" if serving else "a threatcloud command"
 
 
 async def _catch_up(publisher: Publisher) -> None:

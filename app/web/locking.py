@@ -1,10 +1,23 @@
 """Taking the process lock with patience: whoever has it may be about to finish."""
 
 import asyncio
+import os
 from pathlib import Path
 
 from app.storage import AlreadyRunning
 from app.storage.lock import ProcessLock
+
+_SERVES = "threatcloud serve, main process"
+
+
+def purpose(*, serving: bool) -> str:
+    """What the process that opens the state folder writes into the lock file."""
+    return f"{_SERVES} {os.getppid()}" if serving else "a threatcloud command"
+
+
+def serves(holder: str) -> bool:
+    """Is this holder of the lock a server, which answers on its control socket?"""
+    return _SERVES in holder
 
 
 async def take_lock(state_dir: Path, purpose: str, seconds: float) -> ProcessLock:

@@ -5,25 +5,33 @@ import logging
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 
 from app.access.signing_keys import SigningKeys
 from app.config import Config, ConfigError, ServerOptions
 from app.storage import Storage
+from app.web.activation import sockets_are_passed
 from app.web.control import control_socket
 from app.web.locking import take_lock
 from app.web.logs import configure_logging
+from app.web.notify import Supervisor, more_time
 
 log = logging.getLogger(__name__)
 
 LOCK_SECONDS = 2.0
 """How long a start waits for a command that has the state folder."""
+SUPERVISED_LOCK_SECONDS = 600.0
+"""The same where nobody waits at a terminal: connections wait for us, and giving up would only start us again."""
+STOP_SECONDS = 30
+"""What stopping may take beyond the time that running requests have."""
 KEEPALIVE_SECONDS = 5
 """Idle connections end after this, so a reload never waits longer for one (measured: gunicorn waits for all)."""
 
@@ -40,13 +48,28 @@ class QuietLogger(Logger):  # type: ignore[misc]
         self._access_log_enabled = False
 
 
+class Main(Arbiter):  # type: ignore[misc]
+    """gunicorn's main process, which also tells the service manager that it stops."""
+
+    def stop(self, graceful: bool = True) -> None:
+        """End the serving process."""
+        seconds = self.cfg.graceful_timeout + STOP_SECONDS
+        self.app.supervisor.tell("STOPPING=1", "STATUS=Finishing running requests", more_time(seconds))
+        super().stop(graceful)
+
+
 class Server(BaseApplication):  # type: ignore[misc]
     """The gunicorn application; `read_config` is called again for each reload (SIGHUP)."""
 
-    def __init__(self, read_config: Callable[[], Config]) -> None:
+    def __init__(self, read_config: Callable[[], Config], supervisor: Supervisor) -> None:
         self._read_config = read_config
         self.config = read_config()
+        self.supervisor = supervisor
         super().__init__()
+
+    def run(self) -> None:
+        """Serve until stopped."""
+        Main(self).run()
 
     def load_config(self) -> None:
         """Tell gunicorn where to listen and how to treat connections."""
@@ -82,10 +105,14 @@ class Server(BaseApplication):  # type: ignore[misc]
         """Build the application, in the worker."""
         from app.web.application import create_application  # noqa: PLC0415 (the master never needs it)
 
-        return create_application(self.config)
+        return create_application(self.config, supervisor=self.supervisor)
 
     def reload(self) -> None:
-        """Take the configuration anew; a broken one is reported and the running one stays."""
+        """Take the configuration anew; a broken one is reported and the running one stays.
+
+        gunicorn starts a new serving process in either case, which says when it is ready.
+        """
+        self.supervisor.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             config = self._read_config()
             _refuse_moving(self.config, config)
@@ -115,21 +142,23 @@ def serve(read_config: Callable[[], Config]) -> None:
     Raises what would keep the application from starting: `ConfigError`, `StorageError` (`AlreadyRunning` when
     the state folder is in use), `SigningKeyError`.
     """
-    server = Server(read_config)
+    # gunicorn says READY before any worker exists; the serving process says it itself when it is.
+    supervisor = Supervisor.take(os.environ, os.getpid())
+    server = Server(read_config, supervisor)
     configure_logging(server.config.log.level)
     prepare_state_dir(server.config.state_dir)
-    asyncio.run(_try_state_dir(server.config.state_dir))
-    _try_address(server.config.server)
-    # gunicorn says READY before any worker exists; the application says it itself when it is.
-    os.environ.pop("NOTIFY_SOCKET", None)
+    are_passed = sockets_are_passed(server.config)
+    with supervisor.patient("Opening the database"):
+        patience = SUPERVISED_LOCK_SECONDS if supervisor.listens else LOCK_SECONDS
+        asyncio.run(_try_state_dir(server.config.state_dir, patience))
+    if not are_passed:
+        _try_address(server.config.server)
     sys.argv[0] = "threatcloud"
     server.run()
 
 
 def _try_address(server: ServerOptions) -> None:
     """Bind once what gunicorn will bind: it tries five times before it says in its own words that it cannot."""
-    if "LISTEN_FDS" in os.environ:
-        return
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             server.host, server.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -143,9 +172,9 @@ def _try_address(server: ServerOptions) -> None:
         ) from error
 
 
-async def _try_state_dir(state_dir: Path) -> None:
+async def _try_state_dir(state_dir: Path, patience: float) -> None:
     """Open once what the worker will open: here a failure is one sentence, there it is a traceback in the log."""
-    lock = await take_lock(state_dir, "threatcloud serve, starting", LOCK_SECONDS)
+    lock = await take_lock(state_dir, "threatcloud serve, starting", patience)
     try:
         await Storage(state_dir).close()
         SigningKeys.open(state_dir, datetime.now(UTC))

@@ -30,6 +30,8 @@ from app.wire.problem import Problem
 
 HEADER_SECONDS = 15.0
 """Time for the headers of a connection's first request; later ones have the keep-alive time."""
+FIRST_REQUEST_SECONDS = 1.0
+"""Time that a new connection has to ask when the server stops."""
 STALL_SECONDS = 15.0
 """A client that acknowledges not one byte of an answer for this long is cut off."""
 ACCEPTED_AT_ONCE = 16
@@ -107,7 +109,16 @@ class PatientProtocol(ASGIProtocol):  # type: ignore[misc]
         super().resume_writing()
 
     def close_if_idle(self) -> None:
-        """Close a connection that waits for its next request, as the end of the keep-alive time would."""
+        """Close a connection that waits for its next request, as the end of the keep-alive time would.
+
+        One that has not sent its first yet is about to; closing it would fail a client that could not know.
+        """
+        if self.req_count <= 1:
+            asyncio.get_running_loop().call_later(FIRST_REQUEST_SECONDS, self._close_if_waiting)
+        else:
+            self._close_if_waiting()
+
+    def _close_if_waiting(self) -> None:
         if self._awaiting_request and not self._finishing_calls:
             self._keepalive_timeout()
 

@@ -1,0 +1,1 @@
+"""What is in `deploy/`, and the server as a service manager runs it."""
