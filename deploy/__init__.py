@@ -1,0 +1,1 @@
+"""What an installation has besides the program: units, nginx, monitoring, the Guard relay, the archive."""

@@ -1,0 +1,1 @@
+"""Builds the offline archive: everything that an installation without a network needs, signed (decision 0017)."""
