@@ -8,17 +8,25 @@ from datetime import datetime
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec.structs import replace
 
-from app.access.keys import find_key
+from app.access.keys import KeyRecord, find_key
 from app.access.limits import TokenBuckets
 from app.access.networks import source_of
 from app.access.principal import Principal, anonymous, holder_of
 from app.access.refusals import invalid_key, too_fast
 from app.access.sightings import Sightings
 from app.access.signing_keys import SigningKeys
-from app.access.tokens import MAX_LENGTH, BadToken, decode_token
+from app.access.tokens import MAX_LENGTH, BadToken, Claims, decode_token
 from app.access.verified import Verified, VerifiedTokens
 from app.storage import Storage
 from app.wire.problem import Problem
+
+
+class KeyRefused(Exception):
+    """A token that is not accepted; `reason` is a key of the table of `app.access.refusals`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class Authenticator:
@@ -60,6 +68,16 @@ class Authenticator:
             principal = verified.principal = replace(principal, address=address)
         return principal
 
+    def holder(self, token: str, now: datetime) -> KeyRecord:
+        """The record of a token that would be accepted now; nobody is charged, and nobody counts as seen.
+
+        Raises `KeyRefused`.
+        """
+        record, _ = self._known(token, now)
+        if record.revoked_at is not None:
+            raise KeyRefused("revoked")
+        return record
+
     def revoked(self, key_id: str) -> None:
         """Refuse this key from now on."""
         self._revoked.add(key_id)
@@ -70,17 +88,25 @@ class Authenticator:
 
     def _verify(self, token: str, address: str, now: datetime) -> Verified:
         try:
-            claims = decode_token(token, self._access_key, self._issuer, now)
-        except BadToken as error:
+            record, claims = self._known(token, now)
+        except KeyRefused as error:
             raise self._refusal(error.reason, address, now) from error
-        record = self._storage.read_now(lambda db: find_key(db, claims.key_id))
-        if record is None or (record.role, record.subject) != (claims.role, claims.subject):
-            raise self._refusal("unknown", address, now)
         if record.revoked_at is not None:
             self._revoked.add(record.id)
         verified = Verified(holder_of(record, address), claims.expires_at)
         self._verified.put(token, verified)
         return verified
+
+    def _known(self, token: str, now: datetime) -> tuple[KeyRecord, Claims]:
+        """What a token says and the record that it stands for, which may be revoked. Raises `KeyRefused`."""
+        try:
+            claims = decode_token(token, self._access_key, self._issuer, now)
+        except BadToken as error:
+            raise KeyRefused(error.reason) from error
+        record = self._storage.read_now(lambda db: find_key(db, claims.key_id))
+        if record is None or (record.role, record.subject) != (claims.role, claims.subject):
+            raise KeyRefused("unknown")
+        return record, claims
 
     def _access_key(self, kid: str) -> Ed25519PublicKey | None:
         return self._signing_keys.public("access", kid)

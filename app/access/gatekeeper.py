@@ -89,6 +89,10 @@ class Gatekeeper:
         """
         return await self._authenticator.authenticate(headers, address, now)
 
+    def holder(self, token: str, now: datetime) -> KeyRecord:
+        """The record of a token that `authenticate` would accept now; raises `KeyRefused`."""
+        return self._authenticator.holder(token, now)
+
     def may_read_anonymously(self, address: str) -> bool:
         """True when this address may read rules without a key."""
         return self._admits(self._policy.anonymous_read, address)

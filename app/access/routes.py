@@ -9,6 +9,7 @@ from litestar import Response, delete, get, post
 from litestar.params import FromPath
 
 from app.access import audit
+from app.access.authenticator import KeyRefused
 from app.access.gatekeeper import Gatekeeper
 from app.access.guards import actor_of, instant_of, principal_of, public, require
 from app.access.keys import KeyRecord, find_key, list_keys
@@ -36,6 +37,12 @@ class NewKey(msgspec.Struct):
     subject: str
     expires: str | None = None
     site: str | None = None
+
+
+class HeldKey(msgspec.Struct):
+    """The body of `POST /api/admin/keys/check`."""
+
+    token: str
 
 
 class NewPartnerKey(msgspec.Struct, rename="camel"):
@@ -78,6 +85,17 @@ async def show_keys(request: AnyRequest) -> Response[bytes]:
     wanted = None if role is None else Role(role)
     records, following = await _storage(request).read(lambda db: list_keys(db, page, wanted, subject))
     return answer(request, [_view(record) for record in records], meta={"next": following})
+
+
+@post("/api/admin/keys/check", guards=_admins, status_code=200)
+async def check_key(request: AnyRequest) -> Response[bytes]:
+    """Is this token accepted, and whose is it? `key` is null and `reason` says why when it is not."""
+    body = await read_body(request, HeldKey)
+    try:
+        record = _gatekeeper(request).holder(body.token, instant_of(request))
+    except KeyRefused as error:
+        return answer(request, {"accepted": False, "reason": error.reason, "key": None})
+    return answer(request, {"accepted": True, "reason": None, "key": _view(record)})
 
 
 @get("/api/admin/keys/{key_id:str}", guards=_admins)
@@ -250,6 +268,7 @@ def _storage(request: AnyRequest) -> Storage:
 access_handlers: list[Any] = [
     issue_key,
     show_keys,
+    check_key,
     show_key,
     revoke_key,
     issue_partner_key,

@@ -7,11 +7,20 @@ from typing import IO, Any
 
 import click
 
+from app.cli.host_key import HostKey, as_given, enrolled, issued
 from app.cli.instance import Instance, with_instance
 from app.cli.options import api_command, configured
 from app.cli.output import show
-from app.intel.guard_host import HostFile, HostPlan, host_files, plan
+from app.intel.guard_host import HostFile, HostPlan, RelayForm, host_files, plan
 from app.intel.guard_versions import Place
+
+MAX_KEY = 8192
+KEY_NOTES = {
+    "kept": "The host's key is good, and stays.",
+    "issued": "A new key was issued for the host.",
+    "wanting": "The host needs a new key: it has none that is good. None was issued (--dry-run).",
+}
+"""What is said of the key, where there is something to say."""
 
 
 @click.command("config")
@@ -27,6 +36,21 @@ from app.intel.guard_versions import Place
     "--key-file", "--key", "key_file", type=click.File(), help="The host's agent key; - reads standard input."
 )
 @click.option("--issue", metavar="SUBJECT", help="Issue an agent key for this subject, and put it in.")
+@click.option(
+    "--enrol",
+    metavar="SUBJECT",
+    help="Keep the key of --key-file while it is this subject's; else issue one and revoke the subject's others.",
+)
+@click.option("--site", help="With --issue or --enrol: label of the site, as in `key issue`.")
+@click.option("--dry-run", is_flag=True, help="With --enrol: say what would be issued, and issue nothing.")
+@click.option(
+    "--relay-form",
+    type=click.Choice(["http", "stream"]),
+    default="http",
+    show_default=True,
+    help="A relay that ends the Guard's TLS, or one that hands on bytes (no private key on the host).",
+)
+@click.option("--ipv6/--no-ipv6", default=True, help="Whether the host has IPv6 (default: yes).")
 @click.option("--format", "form", type=click.Choice(["text", "json", "files"]), default="text")
 @click.option(
     "--output", type=click.Path(file_okay=False, path_type=Path), help="Folder for `--format files`."
@@ -38,6 +62,11 @@ def config(
     relay_name: str,
     key_file: IO[str] | None,
     issue: str | None,
+    enrol: str | None,
+    site: str | None,
+    dry_run: bool,
+    relay_form: RelayForm,
+    ipv6: bool,
     form: str,
     output: Path | None,
     config_path: Path | None,
@@ -47,31 +76,40 @@ def config(
 
     A key is printed only when it is given, or issued here.
     """
-    if key_file and issue:
-        raise click.UsageError("--issue and --key-file exclude each other")
+    if issue and (key_file or enrol):
+        raise click.UsageError("--issue and --key-file exclude each other, and --enrol excludes --issue")
+    if (dry_run and not enrol) or (site and not enrol and not issue):
+        raise click.UsageError("--dry-run goes with --enrol, and --site with --enrol or --issue")
     if (form == "files") != (output is not None):
         raise click.UsageError("--format files and --output DIR go together")
     try:
-        chosen = plan(guard_version, url or _own_url(config_path), relay_name)
+        chosen = plan(guard_version, url or _own_url(config_path), relay_name, relay_form, ipv6=ipv6)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    key = _read_key(key_file) if key_file else None
+    held = _read_key(key_file) if key_file else None
+    if enrol:
+        source = enrolled(enrol, site, held or "", dry_run=dry_run)
+    elif held == "":
+        raise click.UsageError("the key file holds no key: one line, as `key issue` prints it")
+    else:
+        source = issued(issue, site) if issue else as_given(held)
     if output:
         output.mkdir(parents=True, exist_ok=True)
 
-    async def act(instance: Instance) -> tuple[HostFile, ...]:
+    async def act(instance: Instance) -> tuple[HostKey, tuple[HostFile, ...]]:
         rule_key = await instance.text("/.well-known/rule-key.pem")
-        body = {"role": "agent", "subject": issue, "expires": None, "site": None}
-        issued = (
-            (await instance.call("POST", "/api/admin/keys", json=body))["data"]["token"] if issue else key
-        )
-        return host_files(chosen, rule_key, issued)
+        key = await source(instance)
+        return key, host_files(chosen, rule_key, key.token)
 
-    files = with_instance(config_path, act)
+    key, files = with_instance(config_path, act)
     if output:
         for file in files:
             _write(output / file.name, file)
-    show(_data(chosen, files, output), as_json=as_json or form == "json", text=_text(chosen, files, output))
+    show(
+        _data(chosen, key, files, output),
+        as_json=as_json or form == "json",
+        text=_text(chosen, key, files, output),
+    )
 
 
 def _own_url(config_path: Path | None) -> str:
@@ -83,10 +121,9 @@ def _own_url(config_path: Path | None) -> str:
 
 
 def _read_key(file: IO[str]) -> str:
-    key = file.read(8193).strip()
-    if not re.fullmatch(r"[\x21-\x7e]{1,8192}", key):
-        raise click.UsageError("the key file holds no key: one line, as `key issue` prints it")
-    return key
+    """The key in a file; empty when what is in there cannot be one."""
+    text = file.read(MAX_KEY + 1).strip()
+    return text if re.fullmatch(rf"[\x21-\x7e]{{1,{MAX_KEY}}}", text) else ""
 
 
 def _write(path: Path, file: HostFile) -> None:
@@ -99,7 +136,7 @@ def _write(path: Path, file: HostFile) -> None:
         target.write(file.text)
 
 
-def _data(chosen: HostPlan, files: tuple[HostFile, ...], output: Path | None) -> dict[str, Any]:
+def _data(chosen: HostPlan, key: HostKey, files: tuple[HostFile, ...], output: Path | None) -> dict[str, Any]:
     shown = [
         {"name": file.name, "place": file.place} | ({} if output else {"text": file.text}) for file in files
     ]
@@ -113,11 +150,12 @@ def _data(chosen: HostPlan, files: tuple[HostFile, ...], output: Path | None) ->
         "registers": chosen.row.registers,
         "rulesFetched": chosen.row.rules_fetched,
         "notes": chosen.notes,
+        "key": {"state": key.state, "revoked": key.revoked},
         "files": shown,
     }
 
 
-def _text(chosen: HostPlan, files: tuple[HostFile, ...], output: Path | None) -> str:
+def _text(chosen: HostPlan, key: HostKey, files: tuple[HostFile, ...], output: Path | None) -> str:
     how = "directly" if chosen.way == "direct" else "through a relay on the host"
     lines = [
         f"Guard {chosen.version} (row {chosen.row.label}) reaches {chosen.url} {how}: {chosen.endpoint}",
@@ -125,6 +163,7 @@ def _text(chosen: HostPlan, files: tuple[HostFile, ...], output: Path | None) ->
     ]
     lines += [f"  {'yes' if place in chosen.row.accepts else 'no ':3}  {place}" for place in Place]
     lines += ["", *(f"- {note}" for note in chosen.notes)]
+    lines += [f"- {KEY_NOTES[key.state]}"] if key.state in KEY_NOTES else []
     for file in files:
         if output:
             lines.append(f"{output / file.name}: {file.place}")

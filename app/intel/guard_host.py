@@ -16,6 +16,12 @@ FOLDER = "/etc/threatcloud-guard"
 """On the host: the CA, and for the relay its configuration, certificates and keys."""
 UNIT = "com.panguard.panguard-guard.service"
 """What `panguard-guard install` calls its unit, 1.4.5 and 1.9.0 alike."""
+RELAY_FILES = {"http": "nginx.conf", "stream": "nginx-stream.conf"}
+"""The name of each form of relay configuration, in `host_files` and in what is handed out."""
+
+
+RelayForm = Literal["http", "stream"]
+"""Which nginx a relay is: one that ends the Guard's TLS and speaks http, or one that hands on bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +36,7 @@ class HostFile:
 
 @dataclass(frozen=True, slots=True)
 class HostPlan:
-    """The way for one version and one URL; `notes` are sentences for the admin."""
+    """The way for one version and one URL; `notes` are sentences for the admin, `ipv6` whether the host has it."""
 
     version: str
     row: GuardVersions
@@ -38,6 +44,8 @@ class HostPlan:
     place: Place
     way: Literal["direct", "relay"]
     relay_name: str
+    relay_form: RelayForm
+    ipv6: bool
     notes: tuple[str, ...]
 
     @property
@@ -46,7 +54,9 @@ class HostPlan:
         return self.url if self.way == "direct" else f"https://{self.relay_name}:{RELAY_PORT}"
 
 
-def plan(version: str, url: str, relay_name: str) -> HostPlan:
+def plan(
+    version: str, url: str, relay_name: str, relay_form: RelayForm = "http", *, ipv6: bool = True
+) -> HostPlan:
     """Choose the way; raises `ValueError` with a sentence for a URL or name that cannot work."""
     place = place_of(url)
     if relay_name == "localhost" or not re.fullmatch(
@@ -61,8 +71,10 @@ def plan(version: str, url: str, relay_name: str) -> HostPlan:
         )
     row, doubt = row_of(version)
     way: Literal["direct", "relay"] = "direct" if place in row.accepts else "relay"
-    notes = [doubt] if doubt else []
     parts = urlsplit(url)
+    if way == "relay" and relay_form == "stream" and parts.scheme != "https":
+        raise ValueError(f"{url!r}: a relay that hands on bytes needs a server that speaks TLS")
+    notes = [doubt] if doubt else []
     return HostPlan(
         version,
         row,
@@ -70,6 +82,8 @@ def plan(version: str, url: str, relay_name: str) -> HostPlan:
         place,
         way,
         relay_name,
+        relay_form,
+        ipv6,
         (*notes, *_notes(row, place, way)),
     )
 
@@ -125,7 +139,9 @@ def host_files(chosen: HostPlan, rule_key: str, key: str | None) -> tuple[HostFi
         files += [
             HostFile("hosts", "a line of /etc/hosts", f"127.0.0.1 {chosen.relay_name}\n"),
             HostFile(
-                "nginx.conf", f"{FOLDER}/nginx.conf", relay_configuration(chosen.url, chosen.relay_name)
+                RELAY_FILES[chosen.relay_form],
+                f"{FOLDER}/nginx.conf",
+                relay_configuration(chosen.url, chosen.relay_name, form=chosen.relay_form, ipv6=chosen.ipv6),
             ),
             HostFile("threatcloud-relay.service", "/etc/systemd/system/threatcloud-relay.service", unit),
         ]
@@ -138,13 +154,16 @@ def relay_configuration(
     folder: str = FOLDER,
     run: str = "/run/threatcloud-relay",
     port: int = RELAY_PORT,
+    form: RelayForm = "http",
+    *,
+    ipv6: bool = True,
 ) -> str:
     """The nginx configuration of a relay to `url`; other folders and ports are for trying it out."""
     parts = urlsplit(url)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else str(parts.hostname)
     tls = _template("upstream-tls.conf", folder=folder, server_name=str(parts.hostname))
     text = _template(
-        "nginx.conf",
+        RELAY_FILES[form],
         relay_name=relay_name,
         port=str(port),
         folder=folder,
@@ -153,7 +172,8 @@ def relay_configuration(
         server=f"{host}:{parts.port or (443 if parts.scheme == 'https' else 80)}",
         upstream_tls=tls if parts.scheme == "https" else "",
     )
-    return text.replace("/run/threatcloud-relay", run)
+    lines = [line for line in text.splitlines(keepends=True) if ipv6 or "listen [::1]" not in line]
+    return "".join(lines).replace("/run/threatcloud-relay", run)
 
 
 def _config(chosen: HostPlan, key: str | None) -> str:

@@ -34,6 +34,14 @@ class IssuedKey(KeyRecord, frozen=True, kw_only=True):
     note: str
 
 
+class CheckedKey(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a token is accepted; `reason` says why not, `key` whose it is."""
+
+    accepted: bool
+    reason: str | None
+    key: KeyRecord | None
+
+
 class IssuedPartnerKey(msgspec.Struct, rename="camel"):
     """A new partner key in the public server's shape; `client_key` is shown here and never again."""
 

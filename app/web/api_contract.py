@@ -11,7 +11,7 @@ from app.access.audit import AuditEntry
 from app.access.chain import ChainReport
 from app.access.keys import KeyRecord
 from app.access.roles import Role
-from app.access.routes import NewKey, NewPartnerKey, Registration
+from app.access.routes import HeldKey, NewKey, NewPartnerKey, Registration
 from app.access.signing_keys import KeyUse
 from app.consensus.cycle import CycleReport
 from app.consensus.feedback import Tally
@@ -162,6 +162,7 @@ CONTRACTS: Mapping[str, Contract] = {
     "POST /api/atr-feedback/settle": Contract(answers.SettledFeedback, body=Settlement),
     "POST /api/admin/keys": Contract(answers.IssuedKey, body=NewKey, status=(201,)),
     "GET /api/admin/keys": _listed(list[KeyRecord], role=Role, subject=str),
+    "POST /api/admin/keys/check": Contract(answers.CheckedKey, body=HeldKey),
     "GET /api/admin/keys/{key_id}": Contract(KeyRecord),
     "DELETE /api/admin/keys/{key_id}": Contract(KeyRecord),
     "POST /api/admin/partner-keys": Contract(answers.IssuedPartnerKey, body=NewPartnerKey, status=(201,)),

@@ -52,10 +52,13 @@ def guard_of(handler: HTTPRouteHandler) -> Guard:
 
 
 def operations(app: Litestar) -> Iterator[tuple[str, str, HTTPRouteHandler]]:
-    """`(method, path, handler)` of every route but this one; Litestar's OPTIONS are left out."""
-    for route in app.routes:
+    """`(method, path, handler)` of every route but this one, by path and method; Litestar's OPTIONS are left out.
+
+    Litestar itself keeps the paths and methods of a handler in sets, which have another order in each process.
+    """
+    for route in sorted(app.routes, key=lambda route: route.path):
         if isinstance(route, HTTPRoute) and route.path != PATH:
-            for method, (handler, _) in route.route_handler_map.items():
+            for method, (handler, _) in sorted(route.route_handler_map.items()):
                 if method != "OPTIONS":
                     yield method, route.path_format, handler
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.access import audit
+from app.access.authenticator import KeyRefused
 from app.access.gatekeeper import Gatekeeper
 from app.access.keys import KeyRecord, find_key
 from app.access.policy import AccessPolicy, LimitPolicy
@@ -108,6 +109,16 @@ async def test_revocation_holds_from_the_next_request_on(gatekeeper: Gatekeeper)
     assert revoked.revoked_at is not None
     assert await reason(check(gatekeeper, token)) == "revoked"
     await check(gatekeeper, other)
+
+
+async def test_looking_at_a_token_is_no_use_of_it(gatekeeper: Gatekeeper) -> None:
+    record, token = await issue(gatekeeper)
+    assert gatekeeper.holder(token, START) == record
+    with pytest.raises(KeyRefused, match="malformed"):
+        gatekeeper.holder("nonsense", START)
+    assert gatekeeper.sightings.flush() == []
+    await check(gatekeeper, token)
+    assert len(gatekeeper.sightings.flush()) == 1
 
 
 async def test_revocation_holds_for_a_token_never_seen_before(gatekeeper: Gatekeeper) -> None:

@@ -152,6 +152,7 @@ def test_only_admins_reach_the_admin_routes(server: Server) -> None:
     for method, path in [
         ("POST", "/api/admin/keys"),
         ("GET", "/api/admin/keys"),
+        ("POST", "/api/admin/keys/check"),
         ("GET", "/api/admin/keys/1"),
         ("DELETE", "/api/admin/keys/1"),
         ("POST", "/api/admin/partner-keys"),
@@ -190,6 +191,25 @@ def test_the_life_of_a_key(server: Server) -> None:
     assert 'error="invalid_token"' in server.headers["www-authenticate"]
     assert server.local("GET", "/api/admin/keys/none")[0] == 404
     assert server.local("DELETE", "/api/admin/keys/none")[0] == 404
+
+
+def test_a_token_is_told_to_be_accepted_or_why_not(server: Server) -> None:
+    def told(token: str) -> Json:
+        status, answer = server.local("POST", "/api/admin/keys/check", {"token": token})
+        assert status == 200
+        return dict(answer["data"])
+
+    key = server.issue("agent", "agent-7", site="berlin", expires="90d")
+    accepted = told(key["token"])
+    assert (accepted["accepted"], accepted["reason"]) == (True, None)
+    assert accepted["key"] == {name: key[name] for name in accepted["key"]}
+    for token in ("", "x", key["token"][:-2], "\u00e9"):
+        assert told(token) == {"accepted": False, "reason": "malformed", "key": None}
+    server.local("DELETE", f"/api/admin/keys/{key['id']}")
+    assert told(key["token"])["reason"] == "revoked"
+    ending = server.issue("agent", "agent-8", expires="1h")
+    server.clock.forward(minutes=61)
+    assert told(ending["token"])["reason"] == "expired"
 
 
 def test_keys_are_listed_in_pages_without_tokens(server: Server) -> None:

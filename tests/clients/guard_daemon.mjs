@@ -1,11 +1,12 @@
 // The daemon of the stock Guard, as `panguard-guard start --verbose` starts it, with two things around it:
-//  - what it waits for an hour, a minute or half a minute lasts a second or two here;
+//  - what it waits for an hour, a minute or half a minute lasts a second or two here (GUARD_CYCLE_MS for the hour);
 //  - a line on stdin is a JSON event for its engine. Nothing in the 1.4.5 package makes events of agents by itself:
 //    integrators hand them to `GuardEngine.processEvent`, which is what happens here.
 import { createInterface } from 'node:readline';
 import { pathToFileURL } from 'node:url';
 
-const SHORTER = new Map([[3_600_000, 2_000], [60_000, 1_000], [30_000, 1_000]]);
+const CYCLE = Number(process.env.GUARD_CYCLE_MS ?? 2_000);
+const SHORTER = new Map([[3_600_000, CYCLE], [60_000, 1_000], [30_000, 1_000]]);
 const { setInterval, setTimeout } = globalThis;
 globalThis.setInterval = (call, wait, ...rest) => setInterval(call, SHORTER.get(wait) ?? wait, ...rest);
 globalThis.setTimeout = (call, wait, ...rest) => setTimeout(call, SHORTER.get(wait) ?? wait, ...rest);

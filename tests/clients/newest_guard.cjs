@@ -1,16 +1,28 @@
 // What the newest Guards do on the wire, after a description of them: https only, a name's addresses checked when it
 // connects (loopback passes, private ones do not), one keep-alive agent, bodies decoded chunk by chunk, every rule's
 // signature checked with PANGUARD_RULE_PUBKEY. {endpoint, key, hosts: {name: address}, calls} in, an answer each out.
+// With {config} endpoint and key are those of a Guard's config.json, which must consent to calls; without {hosts} names
+// are what the host says that they are.
 'use strict';
+const dns = require('node:dns');
 const https = require('node:https');
 const crypto = require('node:crypto');
 const { readFileSync } = require('node:fs');
 
-const { endpoint, key, hosts, headers, calls } = JSON.parse(readFileSync(0, 'utf8'));
+const given = JSON.parse(readFileSync(0, 'utf8'));
+const { hosts, headers, calls } = given;
+const settings = given.config && JSON.parse(readFileSync(given.config, 'utf8'));
+const endpoint = settings ? settings.threatCloudEndpoint : given.endpoint;
+const key = settings ? settings.threatCloudApiKey : given.key;
+const consents = !settings || (settings.threatCloudUploadEnabled === true && settings.threatCloudRuleSyncEnabled === true);
 const DENIED = /^(localhost$|127\.|10\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|::1$)/;
 
 function lookup(name, options, answer) {
-  const address = hosts[name];
+  if (hosts) return checked(name, hosts[name], options, answer);
+  return dns.lookup(name, (error, address) => checked(name, error ? undefined : address, options, answer));
+}
+
+function checked(name, address, options, answer) {
   if (!address) return answer(Object.assign(new Error(name), { code: 'ENOTFOUND' }));
   if (DENIED.test(address) && !/^(127\.|::1$)/.test(address))
     return answer(Object.assign(new Error(`${name} is ${address}`), { code: 'ESSRFBLOCKED' }));
@@ -20,6 +32,7 @@ function lookup(name, options, answer) {
 
 function request(method, path, body, bearer) {
   const url = new URL(`${endpoint}${path}`);
+  if (!consents) return Promise.resolve({ error: 'no consent' });
   if (url.protocol !== 'https:' || DENIED.test(url.hostname)) return Promise.resolve({ error: 'unsafe' });
   const payload = body === undefined ? undefined : JSON.stringify(body);
   return new Promise((resolve) => {

@@ -2,13 +2,12 @@
 
 import hashlib
 import json
-import os
 import re
 import subprocess
-import tempfile
 from pathlib import Path
 
 from tests.needs import lacking, need_program
+from tests.npm_pack import kept
 
 CLIENTS = {
     "@panguard-ai/panguard": "1.4.7",
@@ -22,8 +21,6 @@ BEFORE = "2026-11-01"
 MIN_NODE = 20
 """What all Panguard packages ask for."""
 
-_CACHE = Path(__file__).parent.parent.parent / ".cache" / "npm"
-
 
 def client_packages() -> Path:
     """Return the `node_modules` with the clients, installing them (106 MB, about 20 s) the first time.
@@ -33,24 +30,13 @@ def client_packages() -> Path:
     need_node()
     wanted = json.dumps({"private": True, "dependencies": CLIENTS}, indent=2)
     mark = hashlib.sha256(f"{wanted}{BEFORE}".encode()).hexdigest()[:12]
-    folder = _CACHE / f"clients-{mark}"
-    if not folder.is_dir():
-        npm = need_program("npm")
-        _CACHE.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=_CACHE) as work:
-            place = Path(work) / "clients"
-            place.mkdir()
-            (place / "package.json").write_text(wanted)
-            _install(npm, place)
-            try:
-                os.rename(place, folder)  # noqa: PTH104 - the one step that makes it visible
-            except OSError:  # another test run was first
-                if not folder.is_dir():
-                    raise
-    return folder / "node_modules"
+    return kept(f"clients-{mark}", lambda work: _install(wanted, work / "clients")) / "node_modules"
 
 
-def _install(npm: str, place: Path) -> None:
+def _install(wanted: str, place: Path) -> Path:
+    npm = need_program("npm")
+    place.mkdir()
+    (place / "package.json").write_text(wanted)
     options = ["--ignore-scripts", "--omit=optional", "--no-package-lock", "--no-audit", "--no-fund"]
     command = [npm, "install", *options, f"--before={BEFORE}", "--silent"]
     done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=280, check=False)
@@ -59,6 +45,7 @@ def _install(npm: str, place: Path) -> None:
     for name, version in CLIENTS.items():
         found = json.loads((place / "node_modules" / name / "package.json").read_text())["version"]
         assert found == version, f"{name} is {found} and not {version}"
+    return place
 
 
 def need_node() -> str:

@@ -99,6 +99,10 @@ def test_files_are_written_and_the_one_with_the_key_is_for_its_owner(server: Ser
         (("--format", "files"), "go together"),
         (("--output", "x"), "go together"),
         (("--issue", "a", "--key-file", "-"), "exclude each other"),
+        (("--issue", "a", "--enrol", "a"), "--enrol excludes --issue"),
+        (("--dry-run",), "--dry-run goes with --enrol"),
+        (("--site", "hq"), "--site with --enrol or --issue"),
+        (("--relay-form", "bytes"), "not one of 'http', 'stream'"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_issued(
@@ -108,6 +112,59 @@ def test_mistakes_are_told_before_anything_is_issued(
     done = server.cli("fleet", "config", *NEWEST, *arguments, check=False)
     assert (done.returncode, keys(server)) == (2, before)
     assert says in " ".join(done.stderr.split())
+
+
+def enrol(server: Server, folder: Path, held: str | None, *more: str) -> tuple[dict[str, Any], str | None]:
+    """Enrol `laptop-20` with the key that it holds; returns what was said of the key, and the key it has now."""
+    (folder / "held.key").write_text(held or "")
+    told = server.cli_json(
+        "fleet", "config", *NEWEST, "--enrol", "laptop-20", "--key-file", str(folder / "held.key"), *more
+    )
+    return told["key"], json.loads(texts(told)["config.json"]).get("threatCloudApiKey")
+
+
+def live(server: Server) -> list[str]:
+    return [
+        key["id"]
+        for key in server.cli_json("key", "list", "--subject", "laptop-20")
+        if key["revoked_at"] is None
+    ]
+
+
+def test_a_host_that_is_enrolled_again_keeps_its_key_and_has_one_only(server: Server, tmp_path: Path) -> None:
+    said, none = enrol(server, tmp_path, None, "--dry-run")
+    assert (said, none, live(server)) == ({"state": "wanting", "revoked": []}, None, [])
+    said, key = enrol(server, tmp_path, "\x00 no key", "--site", "berlin")
+    assert said == {"state": "issued", "revoked": []}
+    (first,) = live(server)
+    assert server.cli_json("key", "list", "--subject", "laptop-20")[0]["site"] == "berlin"
+    for more in ((), ("--dry-run",)):
+        assert enrol(server, tmp_path, key, *more) == ({"state": "kept", "revoked": []}, key)
+    assert live(server) == [first]
+
+    others = server.issue("agent", "laptop-21")
+    said, none = enrol(server, tmp_path, others, "--dry-run")
+    assert (said, none) == ({"state": "wanting", "revoked": [first]}, None)
+    assert live(server) == [first], "a dry run changes nothing"
+    said, second = enrol(server, tmp_path, others)
+    assert said == {"state": "issued", "revoked": [first]}
+    assert second not in {key, others}
+    assert len(live(server)) == 1
+
+    server.cli("key", "revoke", *live(server))
+    said, third = enrol(server, tmp_path, second)
+    assert said == {"state": "issued", "revoked": []}
+    with server.client(third) as guard:
+        assert guard.get("/api/skill-blacklist").status_code == 200
+
+
+def test_an_admin_key_is_no_key_for_a_host(server: Server, tmp_path: Path) -> None:
+    admin = server.issue("admin", "laptop-20")
+    said, key = enrol(server, tmp_path, admin)
+    assert said["state"] == "issued"
+    assert key != admin
+    with server.client(admin) as still:
+        assert still.get("/api/admin/keys").status_code == 200
 
 
 def test_an_empty_key_file_is_refused(server: Server, tmp_path: Path) -> None:

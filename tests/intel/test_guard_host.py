@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.intel.guard_host import UNIT, host_files, plan
+from app.intel.guard_host import UNIT, RelayForm, host_files, plan
 from app.intel.guard_versions import TABLE, Place, place_of, row_of
 from tests.needs import lacking, need_program
 from tests.server import REPOSITORY
@@ -216,10 +216,33 @@ def test_the_shipped_files_are_what_the_command_prints() -> None:
     assert {file.name: file.text for file in files} == {
         file.name: (SHIPPED / file.name).read_text() for file in files
     }
+    stream = host_files(plan("1.9.0", URL, RELAY, "stream"), RULE_KEY, EXAMPLE_KEY)
+    (relay,) = [file for file in stream if file.name not in {file.name for file in files}]
+    assert (relay.name, relay.place) == ("nginx-stream.conf", "/etc/threatcloud-guard/nginx.conf")
+    assert relay.text == (SHIPPED / relay.name).read_text()
     left = {path.name for path in SHIPPED.rglob("*") if path.is_file()} - {
         Path(file.name).name for file in files
     }
-    assert left == {"README.md", "nginx-stream.conf"}
+    assert left == {"README.md", relay.name}
+
+
+def test_a_relay_of_bytes_needs_a_server_with_tls() -> None:
+    with pytest.raises(ValueError, match="speaks TLS"):
+        plan("1.9.0", "http://10.1.2.3", RELAY, "stream")
+    assert plan("1.4.5", "http://10.1.2.3", RELAY, "stream").way == "direct", "no relay, no need"
+
+
+@pytest.mark.parametrize("form", ["http", "stream"])
+def test_a_host_without_ipv6_gets_a_relay_that_starts_there(form: RelayForm) -> None:
+    with_it, without = (
+        next(f.text for f in host_files(plan("1.9.0", URL, RELAY, form, ipv6=ipv6), RULE_KEY, None)
+             if f.place.endswith("nginx.conf"))
+        for ipv6 in (True, False)
+    )  # fmt: skip
+    assert set(with_it.splitlines()) - set(without.splitlines()) == {
+        line for line in with_it.splitlines() if "listen [::1]:8443" in line
+    }
+    assert "listen 127.0.0.1:8443" in without
 
 
 def test_the_guide_has_the_same_table() -> None:

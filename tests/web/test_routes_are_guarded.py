@@ -65,9 +65,9 @@ GUARDED = [operation for operation in OPERATIONS if operation.roles and not oper
 def handlers() -> list[tuple[str, list[Guard]]]:
     """`METHOD path` and the guards of every handler, Litestar's OPTIONS left out."""
     found = []
-    for route in create_application(Config()).litestar.routes:
+    for route in sorted(create_application(Config()).litestar.routes, key=lambda route: route.path):
         assert isinstance(route, HTTPRoute), "only plain HTTP routes are known to be guarded"
-        for method, (handler, _) in route.route_handler_map.items():
+        for method, (handler, _) in sorted(route.route_handler_map.items()):
             if method != "OPTIONS":
                 named = [*handler.resolve_guards(), handler.opt.get("guard")]
                 guards = [guard for guard in named if isinstance(guard, Guard)]
