@@ -1,10 +1,33 @@
-"""Fixtures for all tests."""
+"""Fixtures for all tests, and how the tests are shared out among processes (`pytest -n auto`)."""
 
+import os
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.published import COUNT, published_rules_folder
+
+MACHINES = "tests/machines/"
+INSTALLING = ("test_bed.py", "test_install.py", "test_lint.py", "test_outside.py", "test_upgrade.py")
+"""What of the tests on machines goes into the first of two groups of about the same length."""
+LONGEST = (
+    "machines: installing",
+    "machines: using",
+    "tests/web/test_fuzz_openapi.py",
+    "tests/flows/test_cli.py",
+    "tests/flows/test_durability.py",
+    "tests/federation/test_service.py",
+    "tests/flows/test_upstream_cli.py",
+    "tests/flows/test_bundles.py",
+    "tests/flows/test_federation_guide.py",
+    "tests/flows/test_single_instance.py",
+    "tests/web/test_hostile_http.py",
+    "tests/federation/real/test_lies.py",
+    "tests/federation/real/test_real_server.py",
+)
+"""The groups that take longest, in the order in which they are begun: one begun last keeps all others waiting."""
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +36,30 @@ def published_rules() -> list[Path]:
     paths = sorted(published_rules_folder().glob("*/*.yaml"))
     assert len(paths) == COUNT
     return paths
+
+
+def group_of(nodeid: str) -> str:
+    """What runs in one process, in order: a file, whose tests share servers; on machines many, which share a bed."""
+    file = nodeid.partition("::")[0]
+    if not file.startswith(MACHINES):
+        return file
+    return "machines: installing" if file.removeprefix(MACHINES) in INSTALLING else "machines: using"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest."""
+    rank = {group: number for number, group in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(group_of(item.nodeid), len(LONGEST)))
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One process for each core, and one for each group of machines, mostly waited for; never more than four."""
+    return min(len(os.sched_getaffinity(0)) + 2, 4)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Give a process the next group, in the order of the collection, when it is nearly through with its last one."""
+    config.option.loadscopereorder = False
+    scheduler = LoadScopeScheduling(config, log)
+    scheduler._split_scope = group_of
+    return scheduler

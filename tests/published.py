@@ -1,12 +1,10 @@
 """The 785 rules that upstream publishes (npm agent-threat-rules 4.0.0), kept under .cache/ of the repository."""
 
-import os
 import re
 import tarfile
-import tempfile
 from pathlib import Path
 
-from tests.npm_pack import CACHE, fetch
+from tests.npm_pack import fetch, kept
 
 PACKAGE = "agent-threat-rules@4.0.0"
 INTEGRITY = "LMc1Sy+PZUM37CG7BX6FbluQOkLPeP1AaLbDxKsftMVdOC7WxBqL0gaUg7IY/bELuANsWGM96grNjilA0KhO8A=="
@@ -17,18 +15,11 @@ _RULE = re.compile(r"package/rules/(?P<folder>[a-z-]+)/(?P<name>[A-Za-z0-9._-]+\
 
 def published_rules_folder() -> Path:
     """Return the folder with the rules, fetching the package (2 MB, its SHA-512 checked) the first time."""
-    folder = CACHE / PACKAGE
-    if not folder.is_dir():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=CACHE) as work:
-            archive = fetch(PACKAGE, INTEGRITY, Path(work) / "archive")
-            unpacked = _unpack(archive, Path(work) / "rules")
-            try:
-                os.rename(unpacked, folder)  # noqa: PTH104 - the one step that makes it visible
-            except OSError:  # another test run was first
-                if not folder.is_dir():
-                    raise
-    return folder
+    return kept(PACKAGE, _rules)
+
+
+def _rules(work: Path) -> Path:
+    return _unpack(fetch(PACKAGE, INTEGRITY, work / "archive"), work / "rules")
 
 
 def _unpack(archive: Path, target: Path) -> Path:

@@ -21,6 +21,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 MAX_CALLS = 16
 IDLE_SECONDS = 30.0
+START_SECONDS = 30.0
+"""How long a child may take to start, which says nothing about the work: 0.3 s, and many times that on a machine
+that has much else to do."""
 
 
 class LaneError(Exception):
@@ -45,7 +48,8 @@ class _Waiting:
 class Lane:
     """Runs functions in one child process, started when first needed and again after it died.
 
-    `deadline` is in seconds and counts per call; `memory_mib` bounds the child's address space.
+    `deadline` is in seconds and counts per call, from when the child is ready; `memory_mib` bounds the child's
+    address space.
     """
 
     deadline: float
@@ -106,7 +110,10 @@ class Lane:
 
     async def _run(self, group: list[_Waiting]) -> None:
         try:
-            answers = await asyncio.wait_for(self._exchange(group), self.deadline * len(group))
+            child = await asyncio.wait_for(
+                self._ready({waiting.call.function for waiting in group}), START_SECONDS
+            )
+            answers = await asyncio.wait_for(_exchange(child, group), self.deadline * len(group))
         except (TimeoutError, OSError, asyncio.IncompleteReadError) as error:
             await self._kill()
             if len(group) > 1:
@@ -122,25 +129,20 @@ class Lane:
             if not waiting.future.done():
                 waiting.future.set_result(answer)
 
-    async def _exchange(self, group: list[_Waiting]) -> list[Answer]:
-        child = await self._started()
-        assert child.stdin is not None and child.stdout is not None  # noqa: S101 (both are pipes)
-        child.stdin.write(frame([waiting.call for waiting in group]))
-        await child.stdin.drain()
-        length = int.from_bytes(await child.stdout.readexactly(LENGTH_BYTES), "big")
-        return ANSWERS.decode(await child.stdout.readexactly(length))
-
-    async def _started(self) -> asyncio.subprocess.Process:
+    async def _ready(self, functions: set[str]) -> asyncio.subprocess.Process:
+        """The child; a new one has imported these functions."""
         if self._child is None or self._child.returncode is not None:
             self._child = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
                 "app.offload.child",
                 str(self.memory_mib),
+                *functions,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 limit=1 << 20,
             )
+            await _read(self._child)
         return self._child
 
     async def _kill(self) -> None:
@@ -149,6 +151,19 @@ class Lane:
             with contextlib.suppress(ProcessLookupError):
                 child.kill()
             await child.wait()
+
+
+async def _exchange(child: asyncio.subprocess.Process, group: list[_Waiting]) -> list[Answer]:
+    assert child.stdin is not None  # noqa: S101 (it is a pipe)
+    child.stdin.write(frame([waiting.call for waiting in group]))
+    await child.stdin.drain()
+    return await _read(child)
+
+
+async def _read(child: asyncio.subprocess.Process) -> list[Answer]:
+    assert child.stdout is not None  # noqa: S101 (it is a pipe)
+    length = int.from_bytes(await child.stdout.readexactly(LENGTH_BYTES), "big")
+    return ANSWERS.decode(await child.stdout.readexactly(length))
 
 
 @functools.cache

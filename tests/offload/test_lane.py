@@ -28,7 +28,7 @@ async def test_results_come_back_typed_and_to_their_callers() -> None:
 
 
 async def test_what_takes_too_long_is_killed_and_its_neighbours_are_not() -> None:
-    lane = Lane(0.5)
+    lane = Lane(1)
     assert await lane.call(work.echo, "warm") == "warm"
     results = await asyncio.gather(
         lane.call(work.echo, "a"),
@@ -39,6 +39,14 @@ async def test_what_takes_too_long_is_killed_and_its_neighbours_are_not() -> Non
     assert results[0] == "a"
     assert isinstance(results[1], LaneTimeout)
     assert results[2] == "b"
+    await lane.close()
+
+
+async def test_the_start_of_the_child_takes_nothing_off_the_deadline() -> None:
+    from tests.offload import slow_work  # noqa: PLC0415 - it takes long
+
+    lane = Lane(0.9)
+    assert await lane.call(slow_work.echo, "a") == "a"
     await lane.close()
 
 

@@ -8,14 +8,12 @@ interface, with a prebuilt binary in the package), and the error reporter (its c
 rest with an address to report to). The server's own code is untouched.
 """
 
-import os
 import platform
 import tarfile
-import tempfile
 from pathlib import Path
 
 from tests.needs import lacking
-from tests.npm_pack import CACHE, fetch
+from tests.npm_pack import fetch, kept
 
 SERVER = "@panguard-ai/threat-cloud"
 VERSION = "1.6.1"
@@ -99,25 +97,16 @@ _PACKAGES = (
 
 def published_server() -> Path:
     """Return the folder whose `node_modules` has the server, fetching 13 packages (12 MB) the first time."""
-    folder = CACHE / f"{SERVER.replace('/', '+')}@{VERSION}"
-    if not folder.is_dir():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=CACHE) as work:
-            _install(Path(work))
-            try:
-                os.rename(Path(work) / "server", folder)  # noqa: PTH104 - the one step that makes it visible
-            except OSError:  # another test run was first
-                if not folder.is_dir():
-                    raise
-    return folder
+    return kept(f"{SERVER.replace('/', '+')}@{VERSION}", _install)
 
 
-def _install(work: Path) -> None:
+def _install(work: Path) -> Path:
     machine = platform.machine()
     if machine not in _BINARIES:
         lacking(f"a prebuilt SQLite driver for {machine}")
     for number, (name, spec, sha512) in enumerate((*_PACKAGES, _BINARIES[machine])):
         _unpack(fetch(spec, sha512, work / str(number)), work / "server" / "node_modules" / name)
+    return work / "server"
 
 
 def _unpack(archive: Path, target: Path) -> None:

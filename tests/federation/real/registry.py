@@ -1,15 +1,13 @@
 """A stand-in for an npm registry: the package of the official rules, from the cache, and what was asked for."""
 
 import json
-import tempfile
 import threading
 from functools import cache
 from http.server import BaseHTTPRequestHandler
-from pathlib import Path
 from socketserver import TCPServer, ThreadingMixIn
 from typing import Any, Self
 
-from tests.npm_pack import CACHE, fetch
+from tests.npm_pack import fetch, kept
 from tests.published import INTEGRITY, PACKAGE
 
 NAME, VERSION = PACKAGE.split("@")
@@ -64,12 +62,7 @@ def packument() -> dict[str, Any]:
 @cache
 def published_package() -> bytes:
     """The package's tarball, fetched the first time."""
-    place = CACHE / FILE
-    if not place.is_file():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=CACHE) as work:
-            fetch(PACKAGE, INTEGRITY, Path(work) / "package").replace(place)
-    return place.read_bytes()
+    return kept(FILE, lambda work: fetch(PACKAGE, INTEGRITY, work / "package")).read_bytes()
 
 
 class _Server(ThreadingMixIn, TCPServer):

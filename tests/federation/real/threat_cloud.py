@@ -12,7 +12,7 @@ import httpx
 
 from tests.federation.real.published_server import SERVER, published_server
 from tests.needs import need_program
-from tests.server import free_port
+from tests.server import NO_AUTHORITIES, free_port
 
 START_SECONDS = 30
 
@@ -37,7 +37,7 @@ class ThreatCloud:
             (folder / "config").mkdir()  # without such a folder it does not look for rules
         admin_key = secrets.token_hex(16)
         headers = {"Authorization": f"Bearer {admin_key}"}
-        self._admin = httpx.Client(base_url=self.url, headers=headers, timeout=30)
+        self._admin = httpx.Client(base_url=self.url, headers=headers, timeout=30, verify=NO_AUTHORITIES)
         self._environ = {"PATH": os.environ["PATH"], "HOME": str(folder), "TC_ADMIN_API_KEY": admin_key}
 
     def start(self) -> Self:
@@ -64,7 +64,7 @@ class ThreatCloud:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
-                if httpx.get(f"{self.url}/health").status_code == 200:
+                if httpx.get(f"{self.url}/health", verify=NO_AUTHORITIES).status_code == 200:
                     return self
             except httpx.TransportError:
                 time.sleep(0.05)
