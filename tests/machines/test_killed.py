@@ -1,0 +1,88 @@
+"""A run that is killed half way, with whatever it was doing on the machine, is finished by the next one."""
+
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app import __version__
+from tests.machines.bed import Bed, Machine
+from tests.machines.conftest import Server
+from tests.machines.installation import VARIABLES, Installation
+
+POINTS = (
+    "Virtual environment",
+    "Install the packages",
+    "Mark it as complete",
+    "CA",
+    "Units",
+    "RUNNING HANDLER",
+)
+"""Where a run is cut off, in the order in which it comes there: each time, the next run has to pass it."""
+
+
+@pytest.fixture
+def bare(bed: Bed) -> Iterator[Machine]:
+    machine = bed.machine("killed", "trixie")
+    yield machine
+    machine.destroy()
+
+
+def kill_at(installation: Installation, point: str, *, seconds: float = 0.5, **variables: object) -> None:
+    """Start the installation; a little after it has begun with `point`, kill it and what it started over ssh."""
+    process = installation.bed.start_playbook(
+        "install",
+        {"threatcloud": [installation.machine]},
+        release=installation.release,
+        **{**VARIABLES, **variables},
+    )
+    heard = until(process, point)
+    time.sleep(seconds)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -9, f"it was over before {point} came:\n{heard}"
+    # Its worker and the connection live on without it, and the command on the machine without them.
+    installation.machine.run("systemctl kill --signal=KILL ssh.service", check=False)
+    installation.machine.wait()
+
+
+def until(process: subprocess.Popen[str], point: str) -> str:
+    """Read the output up to the line that names the point."""
+    heard = ""
+    assert process.stdout is not None
+    for line in process.stdout:
+        heard += line
+        if line.startswith(("TASK [", "RUNNING HANDLER [")) and point in line:
+            return heard
+    raise AssertionError(f"it never came to {point}:\n{heard}")
+
+
+def test_an_installation_is_finished(bed: Bed, bare: Machine, this_release: Path) -> None:
+    installation = Installation(bed, bare, this_release)
+    for number, point in enumerate(POINTS):
+        kill_at(installation, point)
+        if number % 2:
+            bare.cut_power()
+            bare.start()
+    recap = installation.playbook("install")
+    assert recap.clean, recap.output
+    assert installation.version == __version__
+    assert installation.ready
+    again = installation.playbook("install")
+    assert (again.clean, again.changed) == (True, 0), again.output
+    assert bare.run("ls /opt/threatcloud/releases").text == __version__
+
+
+def test_a_changed_setting_is_in_force_although_the_run_that_wrote_it_was_killed(server: Server) -> None:
+    """Handlers that were notified die with their run; the next run finds the file as it should be."""
+    installation = server("halfway", "bookworm")
+    closed: dict[str, Any] = {"threatcloud_config": {"access": {"registration": "closed"}}}
+    kill_at(installation, "Configuration, as", seconds=3, **closed)
+    assert 'registration = "closed"' in installation.machine.get("/etc/threatcloud/config.toml")
+    recap = installation.playbook("install", **closed)
+    assert recap.clean, recap.output
+    answer = installation.visitor().post("/api/clients/register", {"clientId": "late"})
+    assert answer.status == 403, answer

@@ -1,0 +1,132 @@
+"""A machine is lost, and a backup brings the instance back on a new one; what is no whole backup of it is refused."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.machines.bed import Bed
+from tests.machines.conftest import Server
+from tests.machines.installation import Installation
+from tests.machines.running import Evidence, Running
+from tests.server import Server as Local
+
+
+def backups(**options: object) -> dict[str, Any]:
+    """The configuration of the tests, with such backups."""
+    return {"threatcloud_config": {"access": {"networks": ["198.51.100.0/24"]}, "backup": options}}
+
+
+WITH_KEYS = backups(keys="always")
+
+
+@pytest.fixture(scope="module")
+def before(server: Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[Running, Evidence, Path]:
+    """An instance in use, what it was like, and its last backup; its machine is gone."""
+    installation = server("lost", "bookworm")
+    configured = installation.playbook("install", **WITH_KEYS)
+    assert configured.clean, configured.output
+    running = Running.begin(installation)
+    evidence = running.evidence()
+    folder = tmp_path_factory.mktemp("fetched")
+    recap = installation.playbook("backup", threatcloud_backup_fetch=str(folder), **WITH_KEYS)
+    assert recap.clean, recap.output
+    [file] = folder.iterdir()
+    assert file.stat().st_size > 10_000
+    return running, evidence, file
+
+
+@pytest.fixture(scope="module")
+def restored(
+    bed: Bed, this_release: Path, before: tuple[Running, Evidence, Path]
+) -> Iterator[tuple[Running, Evidence]]:
+    """The same instance on a machine that had nothing."""
+    running, evidence, file = before
+    installation = Installation(bed, bed.machine("new", "trixie"), this_release)
+    recap = installation.playbook("restore", threatcloud_restore_file=str(file), **WITH_KEYS)
+    assert recap.clean, recap.output
+    yield running.on(installation), evidence
+    installation.machine.destroy()
+
+
+def test_a_new_machine_carries_on(restored: tuple[Running, Evidence]) -> None:
+    running, evidence = restored
+    assert running.evidence() == evidence
+    doctor = running.installation.playbook("doctor")
+    assert doctor.clean, doctor.output
+    assert "backup.restore" in {entry["action"] for entry in running.installation.cli_json("audit", "list")}
+    again = running.installation.playbook("install", **WITH_KEYS)
+    assert (again.clean, again.changed) == (True, 0), again.output
+
+
+def truncated(file: Path, folder: Path) -> Path:
+    made = folder / file.name
+    content = file.read_bytes()
+    made.write_bytes(content[: len(content) // 2])
+    return made
+
+
+def flipped(file: Path, folder: Path) -> Path:
+    made = folder / file.name
+    content = bytearray(file.read_bytes())
+    content[len(content) // 3] ^= 1
+    made.write_bytes(content)
+    return made
+
+
+def of_another_instance(_file: Path, folder: Path) -> Path:
+    with Local(folder / "other", backup_keys="always") as other:
+        made: str = json.loads(other.cli("backup", "create", "--json").stdout)["file"]
+    return Path(made)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (truncated, "is not restored"),
+        (flipped, "is not restored"),
+        (of_another_instance, "it is of another instance"),
+    ],
+)
+def test_what_is_no_backup_of_it_is_refused(
+    before: tuple[Running, Evidence, Path],
+    restored: tuple[Running, Evidence],
+    tmp_path: Path,
+    damage: Any,
+    words: str,
+) -> None:
+    running, evidence = restored
+    bad: Path = damage(before[2], tmp_path)
+    recap = running.installation.playbook("restore", threatcloud_restore_file=str(bad), **WITH_KEYS)
+    said = " ".join(recap.output.split())
+    assert recap.failed == 1, said
+    assert "Nothing was restored on new:" in said, said
+    assert words in said, said
+    assert running.installation.ready
+    assert running.evidence() == evidence
+
+
+def test_an_encrypted_backup_on_the_same_machine(restored: tuple[Running, Evidence], tmp_path: Path) -> None:
+    running, _ = restored
+    installation = running.installation
+    identity = tmp_path / "identity"
+    pair = installation.cli_json("backup", "keygen")
+    identity.write_text(pair["identity"] + "\n")
+    encrypted = backups(recipients=[pair["recipient"]])
+    configured = installation.playbook("install", **encrypted)
+    assert configured.clean, configured.output
+    evidence = running.evidence()
+    recap = installation.playbook("backup", threatcloud_backup_fetch=str(tmp_path / "fetched"), **encrypted)
+    assert recap.clean, recap.output
+    [file] = (tmp_path / "fetched").iterdir()
+    assert file.read_bytes().startswith(b"age-encryption.org/v1\n")
+
+    late = installation.issue("agent", "enrolled-after-the-backup")
+    variables = encrypted | {"threatcloud_restore_file": str(file)}
+    recap = installation.playbook("restore", threatcloud_restore_identity=str(identity), **variables)
+    assert recap.clean, recap.output
+    assert running.evidence() == evidence
+    assert installation.visitor(late).get("/api/atr-rules").status == 401
+    assert pair["identity"] not in recap.output

@@ -1,0 +1,145 @@
+"""To the next release under a polling agent, and the ways back: by itself from one that fails, and by hand."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app import __version__
+from app.storage.schema import MIGRATIONS
+from tests.machines.bed import Recap
+from tests.machines.conftest import Server
+from tests.machines.installation import Installation
+from tests.machines.poller import Poller
+from tests.machines.releases import later, migration, release, replaced
+from tests.machines.running import Running
+
+NEXT, NEWER, BROKEN, BREAKING = later(1), later(2), later(3), later(4)
+"""The same again; one with another schema; one that cannot start; one that asks for consent."""
+
+FURTHER = len(MIGRATIONS) + 1
+REASON = "this release was broken on purpose"
+TABLE = f"""BREAKING: tuple[Breaking, ...] = (
+    Breaking("{BREAKING}", "Bundles have another form.", "Export them anew."),
+)"""
+
+
+@pytest.fixture(scope="module")
+def releases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Later releases, unpacked, by their versions."""
+    folder = tmp_path_factory.mktemp("releases")
+    refuses = replaced("app/releases.py", r"(?m)^BREAKING: tuple\[Breaking, \.\.\.\] = \(\)$", TABLE)
+    # It has migrated the database already when it fails.
+    broken = replaced(
+        "app/web/lifespan.py", r"(?m)^(?=        yield$)", f"        raise RuntimeError({REASON!r})\n"
+    )
+    return {
+        NEXT: release(folder, NEXT),
+        NEWER: release(folder, NEWER, migration(FURTHER)),
+        BROKEN: release(folder, BROKEN, migration(FURTHER), broken),
+        BREAKING: release(folder, BREAKING, migration(FURTHER), refuses),
+    }
+
+
+@pytest.fixture(params=["bookworm"])
+def running(server: Server, request: pytest.FixtureRequest) -> Iterator[Running]:
+    installation = server("upgrade", request.param)
+    yield Running.begin(installation)
+    installation.machine.destroy()
+
+
+def sentence(recap: Recap) -> str:
+    """What the output says, without line breaks."""
+    return " ".join(recap.output.split())
+
+
+def upgraded(running: Running, folder: Path, version: str) -> Installation:
+    """Upgrade under a polling agent, which gets every answer with one more try at most; nothing is lost."""
+    before = running.evidence()
+    installation = running.installation.at(folder)
+    with Poller(installation, running.token) as poller:
+        recap = installation.playbook("upgrade")
+    assert recap.clean, recap.output
+    assert installation.version == version
+    assert running.evidence() == before
+    assert len(poller.pulls) > 10
+    assert poller.failed == []
+    return installation
+
+
+def test_the_next_release_and_one_with_another_schema(running: Running, releases: dict[str, Path]) -> None:
+    upgraded(running, releases[NEXT], NEXT)
+    installation = upgraded(running, releases[NEWER], NEWER)
+    kept = installation.machine.run("ls /opt/threatcloud/releases").text.split()
+    assert kept == [NEXT, NEWER]
+    labels = {item["label"] for item in installation.cli_json("backup", "list")}
+    assert {f"before-{NEXT}", f"before-{NEWER}"} <= labels
+    again = installation.playbook("install")
+    assert (again.clean, again.changed) == (True, 0), again.output
+
+
+@pytest.mark.parametrize("running", ["trixie"], indirect=True)
+def test_a_release_that_cannot_start_is_taken_back(running: Running, releases: dict[str, Path]) -> None:
+    before = running.evidence()
+    installation = running.installation.at(releases[BROKEN])
+    recap = installation.playbook("upgrade", threatcloud_health_seconds=20)
+    assert recap.failed == 1, recap.output
+    said = sentence(recap)
+    assert f"The upgrade of upgrade to {BROKEN} was taken back, and {__version__} serves again" in said, said
+    assert REASON in said
+    assert installation.version == __version__
+    assert installation.ready
+    assert running.evidence() == before
+    aside = installation.machine.run("ls -d /var/lib/threatcloud/replaced-*/threatcloud.db").text.splitlines()
+    assert len(aside) == 1, "the database that the broken release had changed is kept"
+    again = running.installation.playbook("install")
+    assert (again.clean, again.changed) == (True, 0), again.output
+
+
+def test_back_by_hand_where_the_schema_is_the_same(running: Running, releases: dict[str, Path]) -> None:
+    installation = running.installation
+    nothing = installation.playbook("rollback")
+    assert nothing.failed == 1
+    assert f"upgrade has no release before {__version__} to go back to." in sentence(nothing)
+
+    recap = installation.at(releases[NEXT]).playbook("upgrade")
+    assert recap.clean, recap.output
+    late = installation.issue("agent", "enrolled-after-the-upgrade")
+    before = running.evidence()
+    with Poller(installation, running.token) as poller:
+        recap = installation.at(releases[NEXT]).playbook("rollback")
+    assert recap.clean, recap.output
+    assert installation.version == __version__
+    assert poller.failed == []
+    assert running.evidence() == before, "what came after the upgrade is lost"
+    assert installation.visitor(late).get("/api/atr-rules").status == 200
+
+
+@pytest.mark.parametrize("running", ["trixie"], indirect=True)
+def test_a_breaking_release_wants_consent_and_so_does_the_way_back(
+    running: Running, releases: dict[str, Path]
+) -> None:
+    before = running.evidence()
+    installation = running.installation.at(releases[BREAKING])
+    refused = installation.playbook("upgrade")
+    assert refused.failed == 1, refused.output
+    assert f"{BREAKING} breaks something: Bundles have another form. Export them anew." in sentence(refused)
+    assert installation.version == __version__
+    assert running.evidence() == before
+
+    accepted = installation.playbook("upgrade", threatcloud_accept_breaking=[BREAKING])
+    assert accepted.clean, accepted.output
+    assert installation.version == BREAKING
+    assert running.evidence() == before
+
+    late = installation.issue("agent", "enrolled-after-the-upgrade")
+    refused = installation.playbook("rollback")
+    assert refused.failed == 1, refused.output
+    assert "add -e threatcloud_rollback_accept_loss=true" in sentence(refused)
+    assert installation.version == BREAKING
+
+    accepted = installation.playbook("rollback", threatcloud_rollback_accept_loss=True)
+    assert accepted.clean, accepted.output
+    assert installation.version == __version__
+    assert running.evidence() == before
+    assert installation.visitor(late).get("/api/atr-rules").status == 401
