@@ -4,6 +4,7 @@ from typing import Any
 
 from litestar import Litestar, Response, get
 
+from app.web.notify import NOBODY
 from app.web.server import Server
 
 
@@ -26,4 +27,4 @@ if __name__ == "__main__":
 
     from app.config import load_config
 
-    BareServer(lambda: load_config(None, os.environ)).run()
+    BareServer(lambda: load_config(None, os.environ), NOBODY).run()
