@@ -84,5 +84,5 @@ def test_a_changed_setting_is_in_force_although_the_run_that_wrote_it_was_killed
     assert 'registration = "closed"' in installation.machine.get("/etc/threatcloud/config.toml")
     recap = installation.playbook("install", **closed)
     assert recap.clean, recap.output
-    answer = installation.visitor().post("/api/clients/register", {"clientId": "late"})
+    answer = installation.visitor().post("/api/clients/register", {"clientId": "late-guard"})
     assert answer.status == 403, answer
