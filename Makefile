@@ -5,16 +5,19 @@ BIN := $(VENV)/bin
 COMPILE = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench dist-offline lock clean
+.PHONY: help run test test-machines check format bench dist-offline lock clean
 
 help: ## list the commands
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
 run: $(VENV)/.run ## start an instance with real rules (state in ./var or $THREATCLOUD_STATE_DIR, port 8080 or $THREATCLOUD_PORT)
 	exec $(BIN)/threatcloud serve --config config.example.toml
 
-test: $(VENV)/.dev ## run every test that this machine can run
-	$(BIN)/python -m pytest -n auto
+test: $(VENV)/.dev ## run every test that this machine can run, except those on booted machines
+	$(BIN)/python -m pytest -n auto --ignore=tests/machines
+
+test-machines: $(VENV)/.dev ## prove the playbooks on booted Debian machines (root, systemd-nspawn; 20 minutes)
+	$(BIN)/python -m pytest tests/machines
 
 check: $(VENV)/.dev ## lint, formatting, types
 	$(BIN)/ruff check .
