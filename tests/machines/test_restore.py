@@ -56,7 +56,9 @@ def test_a_new_machine_carries_on(restored: tuple[Running, Evidence]) -> None:
     assert running.evidence() == evidence
     doctor = running.installation.playbook("doctor")
     assert doctor.clean, doctor.output
-    assert "instance.restored" in {entry["action"] for entry in running.installation.cli_json("audit", "list")}
+    assert "instance.restored" in {
+        entry["action"] for entry in running.installation.cli_json("audit", "list")
+    }
     again = running.installation.playbook("install", **WITH_KEYS)
     assert (again.clean, again.changed) == (True, 0), again.output
 
