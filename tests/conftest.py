@@ -10,7 +10,7 @@ from xdist.scheduler import LoadScopeScheduling
 from tests.published import COUNT, published_rules_folder
 
 MACHINES = "tests/machines/"
-INSTALLING = ("test_bed.py", "test_install.py", "test_lint.py", "test_outside.py", "test_upgrade.py")
+INSTALLING = ("test_everyday.py", "test_install.py", "test_outside.py", "test_upgrade.py")
 """What of the tests on machines goes into the first of two groups of about the same length."""
 LONGEST = (
     "machines: installing",
