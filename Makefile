@@ -13,10 +13,10 @@ help: ## list the commands
 run: $(VENV)/.run ## start an instance with real rules (state in ./var or $THREATCLOUD_STATE_DIR, port 8080 or $THREATCLOUD_PORT)
 	exec $(BIN)/threatcloud serve --config config.example.toml
 
-test: $(VENV)/.dev ## run every test that this machine can run, except those on booted machines
-	$(BIN)/python -m pytest -n auto --ignore=tests/machines
+test: $(VENV)/.dev ## run every test that this machine can run
+	$(BIN)/python -m pytest -n auto
 
-test-machines: $(VENV)/.dev ## prove the playbooks on booted Debian machines (root, systemd-nspawn; 13 minutes)
+test-machines: $(VENV)/.dev ## of them, only the proof of the playbooks on booted Debian machines (root, systemd-nspawn)
 	$(BIN)/python -m pytest -n 2 tests/machines
 
 check: $(VENV)/.dev ## lint, formatting, types

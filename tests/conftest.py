@@ -1,6 +1,7 @@
 """Fixtures for all tests, and how the tests are shared out among processes (`pytest -n auto`)."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,15 @@ def published_rules() -> list[Path]:
     paths = sorted(published_rules_folder().glob("*/*.yaml"))
     assert len(paths) == COUNT
     return paths
+
+
+@pytest.fixture(autouse=True)
+def umask() -> Iterator[None]:
+    """What the product sets for its own process ends with the test that called it in this one."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)
 
 
 def group_of(nodeid: str) -> str:

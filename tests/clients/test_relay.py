@@ -15,6 +15,7 @@ import pytest
 
 from app.intel.guard_host import relay_configuration
 from tests.clients.certificates import Authority
+from tests.clients.host import mark
 from tests.clients.nginx import Nginx, has_ipv6, listening
 from tests.clients.packages import need_node
 from tests.flows.fleet import eventually, instance
@@ -149,12 +150,17 @@ def guard(
     return answers
 
 
-def addresses(server: Server, path: str, before: int) -> set[str]:
-    """The addresses that the instance logged for a path, the first `before` lines of its log left out."""
+def logged_since(server: Server, start: str) -> str:
+    """What the instance's log has after a mark, in whole lines."""
+    return server.log.read_text().partition(start)[2].partition("\n")[2].rpartition("\n")[0]
+
+
+def addresses(server: Server, path: str, start: str) -> set[str]:
+    """The addresses that the instance logged for a path since a mark."""
 
     def seen() -> set[str]:
         lines = [
-            json.loads(line) for line in server.log.read_text().splitlines()[before:] if line.startswith("{")
+            json.loads(line) for line in logged_since(server, start).splitlines() if line.startswith("{")
         ]
         return {line["address"] for line in lines if line.get("path") == path}
 
@@ -218,12 +224,12 @@ def test_nobody_behind_the_relay_can_write_an_address(
     server: Server, plain: Nginx, authority: Authority
 ) -> None:
     """The instance believes the relay here, so a header that passed through would be believed too."""
-    before = len(server.log.read_text().splitlines())
+    start = mark(server)
     forged = {"X-Forwarded-For": "203.0.113.9", "Forwarded": "for=203.0.113.9"}
     calls = [{"method": "GET", "path": "/api/skill-whitelist"}]
     (answer,) = guard(server, plain, calls, ca=authority.folder, key=server.issue("agent"), headers=forged)
     assert answer["status"] == 200
-    assert addresses(server, "/api/skill-whitelist", before) == {"127.0.0.1"}
+    assert addresses(server, "/api/skill-whitelist", start) == {"127.0.0.1"}
 
 
 def test_the_server_answers_for_what_is_too_large(server: Server, plain: Nginx, authority: Authority) -> None:
@@ -258,7 +264,7 @@ def test_tls_and_a_client_certificate_up_to_the_server(
         "server localhost:": "server 127.0.0.1:",
         "proxy_http_version": f"proxy_bind {HOST_ADDRESS}; proxy_http_version",
     }
-    before = len(server.log.read_text().splitlines())
+    start = mark(server)
     with front(tmp_path / "front", authority, server.url, client_certificate=True) as outer:
         url = f"https://localhost:{outer.port}"
         with relay(tmp_path / "with", authority, url, free_port(), **certificate, **as_host) as inner:
@@ -268,7 +274,7 @@ def test_tls_and_a_client_certificate_up_to_the_server(
         with relay(tmp_path / "without", authority, url, free_port()) as inner:
             (refused,) = guard(server, inner, [RULES], ca=authority.folder, key=key)
         assert refused["status"] == 400  # nginx's own: no required certificate was sent
-    assert addresses(server, "/api/threats", before) == {HOST_ADDRESS}
+    assert addresses(server, "/api/threats", start) == {HOST_ADDRESS}
 
 
 def test_a_server_with_another_name_or_ca_is_sent_nothing(
@@ -279,7 +285,7 @@ def test_a_server_with_another_name_or_ca_is_sent_nothing(
     stranger = Authority(tmp_path / "other-ca")
     stranger.sign("server", "localhost")
     authority.sign("misnamed", "another.test")
-    before = len(server.log.read_text().splitlines())
+    start = mark(server)
     misnamed = Authority(tmp_path / "misnamed-ca")
     for name in ("pem", "key"):
         (misnamed.folder / f"server.{name}").write_bytes((authority.folder / f"misnamed.{name}").read_bytes())
@@ -290,10 +296,8 @@ def test_a_server_with_another_name_or_ca_is_sent_nothing(
             with relay(folder / "relay", authority, url, free_port()) as inner:
                 (answer,) = guard(server, inner, [usage], ca=authority.folder, key=key)
                 assert answer["status"] == 502
-    with server.agent() as agent:
-        agent.get("/api/version")
-    addresses(server, "/api/version", before)  # what came before it is in the log by now
-    assert "/api/usage" not in "".join(server.log.read_text().splitlines()[before:])
+    mark(server)  # what came before it is in the log by now
+    assert "/api/usage" not in logged_since(server, start)
 
 
 def test_a_server_that_was_away_is_found_again(server: Server, authority: Authority, tmp_path: Path) -> None:

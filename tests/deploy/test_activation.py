@@ -15,6 +15,7 @@ from app.cli.instance import connected
 from app.config import load_config
 from app.storage.lock import ProcessLock
 from tests.deploy.manager import Activated, connections_waiting, unix_listener
+from tests.flows.fleet import eventually
 from tests.web.conftest import UNLIMITED
 
 
@@ -40,7 +41,7 @@ class TestVerbs:
         server.cli("key", "issue", "--role", "agent", "--subject", "host-1")
         with server.admin as admin:
             assert "host-1" in admin.get("/api/admin/keys").text
-        assert '"address":"local"' in server.log.read_text()
+        eventually(lambda: '"address":"local"' in server.log.read_text(), "the line of the access log")
 
     def test_beside_a_stopped_server_nobody_connects(self, server: Activated) -> None:
         stop(server)

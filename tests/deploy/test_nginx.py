@@ -19,6 +19,7 @@ from app.web.application import create_application
 from tests.deploy.front import NAME, SHIPPED, Front
 from tests.deploy.manager import Activated
 from tests.example_rules import rule_text
+from tests.flows.fleet import eventually
 from tests.needs import need_program
 from tests.server import Server
 from tests.web.answers import accepted, refused
@@ -87,7 +88,9 @@ class TestAddresses:
     def test_the_log_has_the_clients(self, front: Front) -> None:
         with front.client(source="127.0.0.4", **SPOOFED) as client:
             client.get("/health")
-        assert '"address":"127.0.0.4"' in front.access_log.read_text()
+        eventually(
+            lambda: '"address":"127.0.0.4"' in front.access_log.read_text(), "the line of the access log"
+        )
 
 
 class TestPassesUntouched:
@@ -282,8 +285,10 @@ class TestTls:
 def test_the_access_log_has_no_query_and_no_key(front: Front, partner: str) -> None:
     with front.client(partner) as client:
         answer = client.get("/api/atr-rules", params={"since": "2026-01-01T00:00:00Z"})
+    request_id = answer.headers["x-request-id"]
+    eventually(lambda: f'"{request_id}"' in front.access_log.read_text(), "the line of the access log")
     lines = [json.loads(line) for line in front.access_log.read_text().splitlines()]
-    (line,) = [line for line in lines if line["request_id"] == answer.headers["x-request-id"]]
+    (line,) = [line for line in lines if line["request_id"] == request_id]
     assert (line["path"], line["status"], line["method"]) == ("/api/atr-rules", 200, "GET")
     assert "since" not in json.dumps(line)
     assert partner not in front.access_log.read_text()

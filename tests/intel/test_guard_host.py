@@ -283,7 +283,9 @@ def units_as_systemd_reads_them(manager: str, pem: str) -> str:
         }
         for path, text in units.items():
             (folder / path).parent.mkdir(exist_ok=True)
+            (folder / path).parent.chmod(0o755)  # systemd reads it as root of the test, whatever the mask is
             (folder / path).write_text(text)
+            (folder / path).chmod(0o644)
         run = folder / "run"
         run.mkdir()
         for opened in (folder, run, folder / f"{UNIT}.d"):
