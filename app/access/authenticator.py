@@ -1,4 +1,4 @@
-"""Who sent a request: tokens checked once with signature and database, from then on by two look-ups."""
+"""Who sent a request: tokens checked with signature and database at most once, otherwise by two look-ups."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from datetime import datetime
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec.structs import replace
 
-from app.access.keys import KeyRecord, find_key
+from app.access.keys import KeyRecord, find_key, marked_keys
 from app.access.limits import TokenBuckets
+from app.access.marks import digest_of, known_again
 from app.access.networks import source_of
 from app.access.principal import Principal, anonymous, holder_of
 from app.access.refusals import invalid_key, too_fast
 from app.access.sightings import Sightings
 from app.access.signing_keys import SigningKeys
 from app.access.tokens import MAX_LENGTH, BadToken, Claims, decode_token
-from app.access.verified import Verified, VerifiedTokens
+from app.access.verified import MAX_ENTRIES, Verified, VerifiedTokens
 from app.storage import Storage
+from app.wire.instants import from_text
 from app.wire.problem import Problem
 
 
@@ -47,6 +49,16 @@ class Authenticator:
         self._sightings = sightings
         self._verified = VerifiedTokens()
         self._revoked: set[str] = set()
+
+    async def remember(self, now: datetime) -> None:
+        """Know the tokens that this instance signed and whose keys hold, before anybody comes (decision 0018).
+
+        Those of a signing key that was retired meanwhile are not among them, and are refused as before.
+        """
+        marked = await self._storage.read(lambda db: marked_keys(db, now, MAX_ENTRIES))
+        for digest, record in known_again(marked, self._signing_keys.of("access")):
+            end = None if record.expires_at is None else from_text(record.expires_at).replace(microsecond=0)
+            self._verified.put(digest, Verified(holder_of(record, ""), end))
 
     async def authenticate(self, headers: Mapping[str, str], address: str, now: datetime) -> Principal:
         """See `Gatekeeper.authenticate`."""
@@ -94,7 +106,7 @@ class Authenticator:
         if record.revoked_at is not None:
             self._revoked.add(record.id)
         verified = Verified(holder_of(record, address), claims.expires_at)
-        self._verified.put(token, verified)
+        self._verified.put(digest_of(token), verified)
         return verified
 
     def _known(self, token: str, now: datetime) -> tuple[KeyRecord, Claims]:

@@ -26,6 +26,7 @@ from app.access.enrolment import (
 )
 from app.access.keys import KeyRecord, find_key, insert_key, revoke_key
 from app.access.limits import TokenBuckets, Verdict
+from app.access.marks import digest_of, marker
 from app.access.networks import Networks, source_of
 from app.access.policy import AccessPolicy, LimitPolicy, Openness
 from app.access.principal import Principal, holder_of
@@ -88,6 +89,10 @@ class Gatekeeper:
         neighbours' failures.
         """
         return await self._authenticator.authenticate(headers, address, now)
+
+    async def remember_tokens(self, now: datetime) -> None:
+        """Know every key that was issued before and holds, so that a fleet that comes back at once is no strain."""
+        await self._authenticator.remember(now)
 
     def holder(self, token: str, now: datetime) -> KeyRecord:
         """The record of a token that `authenticate` would accept now; raises `KeyRefused`."""
@@ -202,8 +207,10 @@ class Gatekeeper:
             kid=signer.kid,
         )
 
+        mark = marker(signer)(digest_of(token), record)
+
         def work(db: Database) -> None:
-            insert_key(db, record)
+            insert_key(db, record, mark)
             audit.append(
                 db, at=now, actor=actor, action=action, target=record.id, detail=detail, address=address
             )

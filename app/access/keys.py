@@ -1,7 +1,8 @@
-"""Key records: what the instance keeps of a key it issued. The token itself is never stored."""
+"""Key records: what the instance keeps of a key it issued. Of the token itself, no more than a digest is stored."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -38,17 +39,36 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
 COLUMNS = ", ".join(KeyRecord.__struct_fields__)
 
 
-def insert_key(db: Database, record: KeyRecord) -> None:
-    """Store a new record; raises `sqlite3.IntegrityError` when the id is taken."""
-    values = msgspec.structs.astuple(record)
+def insert_key(db: Database, record: KeyRecord, mark: bytes | None = None) -> None:
+    """Store a new record, with the mark of the token that was signed for it.
+
+    Raises `sqlite3.IntegrityError` when the id is taken.
+    """
+    values = (*msgspec.structs.astuple(record), mark)
     marks = ", ".join("?" * len(values))
-    db.conn.execute(f"INSERT INTO key ({COLUMNS}) VALUES ({marks})", values)  # noqa: S608 (our own names)
+    db.conn.execute(
+        f"INSERT INTO key ({COLUMNS}, mark) VALUES ({marks})",  # noqa: S608 (our own names)
+        values,
+    )
 
 
 def find_key(db: Database, key_id: str) -> KeyRecord | None:
     """The record with this id, revoked and expired ones included."""
     row = db.conn.execute(f"SELECT {COLUMNS} FROM key WHERE id = ?", [key_id]).fetchone()  # noqa: S608
     return None if row is None else _record(row)
+
+
+def marked_keys(db: Database, now: datetime, limit: int) -> list[tuple[bytes, KeyRecord]]:
+    """The marks of tokens, with the records beside them; of the newest keys that are not revoked nor expired.
+
+    At most `limit`, the oldest of them first.
+    """
+    rows = db.conn.execute(
+        f"SELECT mark, {COLUMNS} FROM key WHERE mark IS NOT NULL AND revoked_at IS NULL"  # noqa: S608
+        " AND (expires_at IS NULL OR expires_at > ?) ORDER BY issued_at DESC, id DESC LIMIT ?",
+        [to_text(now), limit],
+    ).fetchall()
+    return [(mark, _record(row)) for mark, *row in reversed(rows)]
 
 
 def list_keys(
@@ -86,5 +106,5 @@ def revoke_key(db: Database, key_id: str, now: datetime) -> bool:
     return bool(changed)
 
 
-def _record(row: tuple[object, ...]) -> KeyRecord:
+def _record(row: Sequence[object]) -> KeyRecord:
     return msgspec.convert(dict(zip(KeyRecord.__struct_fields__, row, strict=True)), KeyRecord)

@@ -1,13 +1,13 @@
-"""Tokens whose signature was already checked, so that a known client's next request costs two look-ups."""
+"""Tokens that need no more checking of their signature, so that a known client's request costs two look-ups."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from datetime import datetime
-from hashlib import blake2b
 
 import msgspec
 
+from app.access.marks import digest_of
 from app.access.principal import Principal
 
 
@@ -35,15 +35,15 @@ class VerifiedTokens:
 
     def get(self, token: str) -> Verified | None:
         """What is known of the token (ASCII text)."""
-        digest = _digest(token)
+        digest = digest_of(token)
         known = self._entries.get(digest)
         if known is not None:
             self._entries.move_to_end(digest)
         return known
 
-    def put(self, token: str, verified: Verified) -> None:
-        """Remember it, forgetting the one unused for longest when there are too many."""
-        self._entries[_digest(token)] = verified
+    def put(self, digest: bytes, verified: Verified) -> None:
+        """Remember a token by its digest, forgetting the one unused for longest when there are too many."""
+        self._entries[digest] = verified
         if len(self._entries) > self._max_entries:
             self._entries.popitem(last=False)
 
@@ -53,7 +53,3 @@ class VerifiedTokens:
 
     def __len__(self) -> int:
         return len(self._entries)
-
-
-def _digest(token: str) -> bytes:
-    return blake2b(token.encode(), digest_size=16).digest()

@@ -283,6 +283,11 @@ def m0005_federation(db: Database) -> None:
     """)
 
 
+def m0008_marks(db: Database) -> None:
+    """By what a token is known again (`app.access.marks`); NULL for keys of before."""
+    db.executescript("ALTER TABLE key ADD COLUMN mark BLOB;")
+
+
 MIGRATIONS = (
     m0001_access,
     m0002_rules,
@@ -291,6 +296,7 @@ MIGRATIONS = (
     m0005_federation,
     m0006_intel,
     m0007_fleet,
+    m0008_marks,
 )
 
 migrations = Migrations("threatcloud")

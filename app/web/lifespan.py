@@ -128,6 +128,7 @@ async def opened(app: Litestar, config: Config, *, serving: bool) -> AsyncIterat
         app.state.update(services)
         await ensure_admin_key(state_dir, gatekeeper, now)
         if serving:
+            await gatekeeper.remember_tokens(now)
             await _catch_up(publisher)
             jobs = Jobs(
                 storage,

@@ -1,7 +1,7 @@
 """The gatekeeper: revocation holds at once, nobody takes over anybody, limits hit whom they should."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from .conftest import START, open_gatekeeper
 
 pytestmark = pytest.mark.anyio
 HERE = "192.0.2.1"
+Restart = Callable[..., Awaitable[Gatekeeper]]
 
 
 async def issue(
@@ -125,6 +126,97 @@ async def test_revocation_holds_for_a_token_never_seen_before(gatekeeper: Gateke
     record, token = await issue(gatekeeper)
     await gatekeeper.revoke(record.id, START, actor="local (root)")
     assert await reason(check(gatekeeper, token)) == "revoked"
+
+
+class TestAfterARestart:
+    """Tokens signed before are known again, as far as they hold, without a look at signature or database."""
+
+    @pytest.fixture
+    async def restarted(self, storage: Storage, tmp_path: Path) -> Restart:
+        async def restart(now: datetime = START) -> Gatekeeper:
+            again = await open_gatekeeper(storage, tmp_path, now=now)
+            await again.remember_tokens(now)
+            return again
+
+        return restart
+
+    async def test_a_key_is_the_same_as_before(
+        self, gatekeeper: Gatekeeper, restarted: Restart, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        end = START + timedelta(hours=1)
+        _, token = await issue(gatekeeper, expires=end)
+        _, registered = await gatekeeper.register("some-guard", "127.0.0.1", START)
+        before = [await check(gatekeeper, key) for key in (token, registered)]
+        again = await restarted()
+        monkeypatch.setattr(Storage, "read_now", None)  # whoever is looked up after all fails
+        assert [await check(again, key) for key in (token, registered)] == before
+        assert await reason(check(again, token, now=end.replace(microsecond=0))) == "expired"
+
+    async def test_what_holds_no_more_is_refused_as_before(
+        self, gatekeeper: Gatekeeper, restarted: Restart
+    ) -> None:
+        end = START + timedelta(hours=1)
+        _, short = await issue(gatekeeper, expires=end)
+        record, revoked = await issue(gatekeeper)
+        await gatekeeper.revoke(record.id, START, actor="local (root)")
+        _, other = await issue(gatekeeper)
+        again = await restarted(end)
+        assert await reason(check(again, short, now=end)) == "expired"
+        assert await reason(check(again, revoked, now=end)) == "revoked"
+        changed = other[:-2] + ("AA" if other[-2:] != "AA" else "BA")
+        assert await reason(check(again, changed, now=end)) == "malformed"
+        assert (await check(again, other, now=end)).role is Role.AGENT
+
+    async def test_a_retired_signing_key_takes_its_tokens_with_it(
+        self, gatekeeper: Gatekeeper, restarted: Restart
+    ) -> None:
+        _, old = await issue(gatekeeper)
+        kid = gatekeeper.signing_keys.signer("access").kid
+        await gatekeeper.rotate_signing_key("access", START, actor="local (root)")
+        _, new = await issue(gatekeeper)
+        assert (await check(await restarted(), old)).subject == "agent-7"
+        await gatekeeper.retire_signing_key(kid, START, actor="local (root)")
+        again = await restarted()
+        assert await reason(check(again, old)) == "malformed"
+        assert (await check(again, new)).subject == "agent-7"
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            "UPDATE key SET role = 'admin'",
+            "UPDATE key SET subject = 'somebody-else'",
+            "UPDATE key SET id = '0123456789abcdef'",
+            "UPDATE key SET expires_at = '2999-01-01T00:00:00.000Z'",
+            "UPDATE key SET mark = zeroblob(32)",
+            "UPDATE key SET mark = substr(mark, 1, 16)",
+            "UPDATE key SET mark = NULL",
+        ],
+    )
+    async def test_who_can_write_the_database_raises_no_key(
+        self, gatekeeper: Gatekeeper, restarted: Restart, storage: Storage, tmp_path: Path, change: str
+    ) -> None:
+        _, token = await issue(gatekeeper, expires=START + timedelta(hours=1))
+        await storage.write(lambda db: db.conn.execute(change))
+        known = await restarted()
+        checked_anew = await open_gatekeeper(storage, tmp_path)
+        for now in (START, START + timedelta(hours=2)):
+            expected = await outcome(check(checked_anew, token, now=now))
+            assert await outcome(check(known, token, now=now)) == expected
+
+    async def test_the_database_has_nothing_that_could_be_used_as_a_key(
+        self, gatekeeper: Gatekeeper, storage: Storage
+    ) -> None:
+        await issue(gatekeeper)
+        (mark,) = await storage.read(lambda db: db.conn.execute("SELECT mark FROM key").fetchone())
+        for kept in (mark.hex(), mark.decode("latin-1"), mark[:16].hex()):
+            assert await reason(gatekeeper.authenticate({"authorization": f"Bearer {kept}"}, HERE, START))
+
+
+async def outcome(request: Awaitable[object]) -> object:
+    try:
+        return await request
+    except Problem as problem:
+        return problem.status, problem.detail
 
 
 async def test_no_request_slips_through_beside_a_revocation(gatekeeper: Gatekeeper) -> None:

@@ -1,5 +1,6 @@
 """The cache of verified tokens: bounded, and the one unused for longest goes first."""
 
+from app.access.marks import digest_of
 from app.access.principal import anonymous
 from app.access.verified import Verified, VerifiedTokens
 
@@ -8,9 +9,9 @@ def test_memory_is_bounded_and_what_is_used_stays() -> None:
     cache = VerifiedTokens(max_entries=3)
     entries = {token: Verified(anonymous(token), None) for token in "abcd"}
     for token in "abc":
-        cache.put(token, entries[token])
+        cache.put(digest_of(token), entries[token])
     assert cache.get("a") is entries["a"]
-    cache.put("d", entries["d"])
+    cache.put(digest_of("d"), entries["d"])
     assert len(cache) == 3
     assert cache.get("b") is None
     assert [cache.get(token) for token in "acd"] == [entries[token] for token in "acd"]
