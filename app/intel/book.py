@@ -1,7 +1,8 @@
 """Answers that are built when their data changed, not when somebody asks for them.
 
-Where a whole fleet reports, data changes a hundred times a second. So what reports change is read again `BURST` times
-in a row at most, and once in `SETTLE_SECONDS` in the long run; meanwhile whoever asks gets the answers there are.
+Where a whole fleet reports, data changes a hundred times a second. So no more than a `SHARE` of the time goes into
+reading what reports changed; meanwhile whoever asks gets the answers there are. Small lists are renewed with each
+report, large ones each few seconds.
 """
 
 import asyncio
@@ -16,7 +17,6 @@ from typing import Generic, TypeVar
 from litestar.types import ASGIApp
 from sqlite_utils import Database
 
-from app.access.limits import TokenBuckets
 from app.publication.body import PreparedBody
 from app.publication.responses import Headers, NotModified, Prepared, accepts_gzip
 from app.storage import Storage
@@ -27,10 +27,13 @@ T = TypeVar("T")
 PAGES = 64
 """Different questions whose answers are kept; clients ask one or two."""
 
-BURST = 20
-SETTLE_SECONDS = 10.0
-"""Renewals after reports that may follow at once, and how soon each of them comes back. Guards ask every five
-minutes, and reading 1,500 skills and building their pages takes 0.2 s of a busy interpreter (measured)."""
+SHARE = 0.02
+"""Of the time, for renewals after reports. Guards ask every five minutes, and reading 1,500 skills and building their
+pages takes 0.2 s of a busy interpreter (measured)."""
+SAVED_SECONDS = 0.4
+"""Of what was not used: so much reading may follow at once."""
+OVERDRAWN_SECONDS = 0.2
+"""How far a slow reading can use it up: the next one is due within ten seconds."""
 
 _EVER = datetime.max.replace(tzinfo=UTC)
 """No `If-Modified-Since` is after it: a list can change twice in a second, so only the ETag decides."""
@@ -82,7 +85,7 @@ class Book(Generic[T]):
         self._generation = 0
         self._read: tuple[int, T] | None = None
         self._has_drifted = False
-        self._renewals = TokenBuckets(BURST, 1 / SETTLE_SECONDS)
+        self._left, self._since = SAVED_SECONDS, clock()
         self._pages: OrderedDict[Hashable, asyncio.Future[BookPage]] = OrderedDict()
         self._reading = asyncio.Lock()
 
@@ -100,10 +103,11 @@ class Book(Generic[T]):
             async with self._reading:
                 if self._is_outdated():
                     await self._renew()
-        elif self._has_drifted and self._renewals.take("", self._clock()).allowed:
-            # Only who finds it drifted waits; the others go on with what there is.
+        elif self._has_drifted and not self._reading.locked() and self._has_time():
+            # Only who finds it drifted waits; the others go on with what there is, if it drifts on meanwhile too.
             async with self._reading:
                 await self._renew()
+                self._spent()
         assert self._read is not None  # noqa: S101 (renewed above)
         return self._read[1]
 
@@ -122,6 +126,17 @@ class Book(Generic[T]):
 
     def _is_outdated(self) -> bool:
         return self._read is None or self._read[0] != self._generation
+
+    def _has_time(self) -> bool:
+        now = self._clock()
+        self._left = min(self._left + (now - self._since) * SHARE, SAVED_SECONDS)
+        self._since = now
+        return self._left > 0
+
+    def _spent(self) -> None:
+        now = self._clock()
+        self._left = max(self._left - (now - self._since), -OVERDRAWN_SECONDS)
+        self._since = now
 
     async def _renew(self) -> None:
         generation, self._has_drifted = self._generation, False

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from app.intel.book import BURST, SETTLE_SECONDS, Book
+from app.intel.book import OVERDRAWN_SECONDS, SAVED_SECONDS, SHARE, Book
 from app.storage import Storage, StorageUnavailable
 
 pytestmark = pytest.mark.anyio
@@ -19,24 +19,28 @@ def anyio_backend() -> str:
 
 
 class Shelf:
-    """A book of a number that the test sets, how often it was read, and a clock that the test moves."""
+    """A book of a number that the test sets, how often it was read, and a clock that only moves when the test or a
+    reading (by `cost` seconds) moves it."""
 
     def __init__(self, storage: Storage) -> None:
-        self.number, self.reads, self.now, self.fails = 0, 0, 0.0, False
+        self.number, self.reads, self.now, self.cost, self.fails = 0, 0, 0.0, 0.1, False
         self.book: Book[int] = Book(storage, self._load, lambda: self.now)
 
     def _load(self, _db: Database) -> int:
         if self.fails:
             raise StorageUnavailable("gone")
         self.reads += 1
+        self.now += self.cost
         return self.number
 
     async def served(self) -> bytes:
         return (await self.book.page("number", lambda number: b"%d" % number)).body.plain
 
     async def exhaust(self) -> None:
-        """Report until no renewal is left."""
-        for _ in range(BURST):
+        """Report until no time is left."""
+        before = -1
+        while self.reads != before:
+            before = self.reads
             self.book.drifted()
             await self.book.current()
 
@@ -69,9 +73,42 @@ async def test_a_few_reports_are_served_at_once_and_many_soon(shelf: Shelf) -> N
         shelf.book.drifted()
         await shelf.served()
     assert shelf.reads == reads
-    shelf.now += SETTLE_SECONDS
+    shelf.now += 0.1 / SHARE
     assert await shelf.served() == b"499"
     assert shelf.reads == reads + 1
+
+
+async def test_a_share_of_the_time_is_used_and_no_more(shelf: Shelf) -> None:
+    await shelf.served()
+    shelf.reads = 0
+    for _ in range(36_000):
+        shelf.now += 0.1
+        shelf.book.drifted()
+        await shelf.book.current()
+    spent = shelf.reads * shelf.cost
+    assert spent == pytest.approx(SHARE * (shelf.now - spent), abs=SAVED_SECONDS + shelf.cost)
+
+
+@pytest.mark.parametrize("cost", [0.0, 0.0005])
+async def test_a_small_list_is_renewed_with_each_report(shelf: Shelf, cost: float) -> None:
+    await shelf.served()
+    shelf.cost, shelf.reads = cost, 0
+    for _ in range(500):
+        shelf.now += 0.1
+        shelf.book.drifted()
+        await shelf.book.current()
+    assert shelf.reads == 500
+
+
+async def test_a_large_list_is_renewed_within_ten_seconds(shelf: Shelf) -> None:
+    shelf.cost = 60.0
+    await shelf.served()
+    await shelf.exhaust()
+    shelf.number = 1
+    shelf.book.drifted()
+    shelf.now += OVERDRAWN_SECONDS / SHARE + 0.01
+    assert await shelf.served() == b"1"
+    assert OVERDRAWN_SECONDS / SHARE <= 10
 
 
 async def test_only_one_of_many_waits_for_what_reports_changed(shelf: Shelf) -> None:
@@ -80,6 +117,18 @@ async def test_only_one_of_many_waits_for_what_reports_changed(shelf: Shelf) -> 
     shelf.book.drifted()
     assert sorted(await asyncio.gather(*(shelf.book.current() for _ in range(5)))) == [0, 0, 0, 0, 1]
     assert await shelf.served() == b"1"
+
+
+async def test_nobody_queues_for_a_renewal_while_one_is_under_way(shelf: Shelf) -> None:
+    await shelf.served()
+    reads = shelf.reads
+
+    async def report_and_ask() -> int:
+        shelf.book.drifted()
+        return await shelf.book.current()
+
+    await asyncio.gather(*(report_and_ask() for _ in range(50)))
+    assert shelf.reads == reads + 1
 
 
 async def test_a_read_that_fails_is_made_again(shelf: Shelf) -> None:
