@@ -64,7 +64,7 @@ class Jobs:
         self._add(self.promote_confirmed_proposals, seconds=cycle)
         self._add(self.settle_overlay, seconds=60)
         self._add(self.write_pull_counts, seconds=300)
-        self._add(self.write_sightings, seconds=60)
+        self._add(self.write_sightings, seconds=10)
         self._add(self.recount_lists, seconds=60)
         self._add(self.purge_old_data, seconds=3600)
         self._scheduler.add_listener(_report, EVENT_JOB_ERROR | EVENT_JOB_MISSED)

@@ -12,7 +12,7 @@ import msgspec
 from sqlite_utils import Database
 
 from app.consensus.policy import ConsensusPolicy
-from app.intel.lists import Report, Risk, Trust, Vouch, risk_of, trust_of
+from app.intel.lists import Report, Vouch, risk_of, trust_of
 from app.intel.reporter import NOBODY, Reporter
 from app.intel.voters import ALWAYS_COUNTED, COLUMNS, JOIN, voter_of
 from app.wire.paging import Page
@@ -122,47 +122,57 @@ def vouch_for_skills(
 ) -> Outcome:
     """Record the votes of an enrolled identity.
 
-    Guards send every vote again at each synchronisation: one that is known costs a look-up and, once an hour, a
-    write.
+    Guards send every vote again at each synchronisation: those that are known cost a look-up and, once an hour, a
+    write. One statement for all of them: each takes the interpreter from whoever is being answered.
     """
-    names = set()
-    for vote in votes:
-        before = db.conn.execute(
-            "SELECT fingerprint, last_at FROM skill_trust WHERE name = ? AND subject = ?",
-            [vote.name, reporter.subject],
-        ).fetchone()
-        if before == (vote.fingerprint, hour):
-            continue
-        db.conn.execute(
-            "INSERT INTO skill_trust (name, subject, key_id, address, client, display, fingerprint, first_at,"
-            " last_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
-            " fingerprint = excluded.fingerprint, client = excluded.client, last_at = excluded.last_at",
-            [
-                vote.name,
-                reporter.subject,
-                reporter.key_id,
-                reporter.address,
-                reporter.client,
-                vote.display,
-                vote.fingerprint,
-                hour,
-                hour,
-            ],
+    latest = {vote.name: vote for vote in votes}
+    known = {
+        name: (fingerprint, last_at)
+        for name, fingerprint, last_at in db.conn.execute(
+            "SELECT v.name, v.fingerprint, v.last_at FROM json_each(?) n CROSS JOIN skill_trust v"
+            " ON v.name = n.value AND v.subject = ?",
+            [_json(list(latest)), reporter.subject],
         )
-        if before is None or before[0] != vote.fingerprint:
-            names.add(vote.name)
+    }
+    told = [vote for vote in latest.values() if known.get(vote.name) != (vote.fingerprint, hour)]
+    if not told:
+        return Outcome(False, frozenset())
+    db.conn.execute(
+        "INSERT INTO skill_trust (name, subject, key_id, address, client, display, fingerprint, first_at, last_at)"
+        " SELECT json_extract(value, '$[0]'), ?, ?, ?, ?, json_extract(value, '$[1]'), json_extract(value, '$[2]'),"
+        " ?, ? FROM json_each(?) WHERE true ON CONFLICT DO UPDATE SET"
+        " fingerprint = excluded.fingerprint, client = excluded.client, last_at = excluded.last_at",
+        [
+            reporter.subject,
+            reporter.key_id,
+            reporter.address,
+            reporter.client,
+            hour,
+            hour,
+            _json([(vote.name, vote.display, vote.fingerprint) for vote in told]),
+        ],
+    )
+    names = {
+        vote.name
+        for vote in told
+        if (before := known.get(vote.name)) is None or before[0] != vote.fingerprint
+    }
     return _count(db, "skill_trust", names, at, policy)
 
 
 def _count(db: Database, table: str, names: set[str], at: str, policy: ConsensusPolicy) -> Outcome:
-    small = {name for name in names if _votes(db, table, name) <= ALWAYS_COUNTED}
-    changed = [recount_skill(db, name, at, policy) for name in sorted(small)]
-    return Outcome(any(changed), frozenset(names - small))
+    votes = f"SELECT count(*) FROM (SELECT 1 FROM {table} WHERE name = value LIMIT ?)"  # noqa: S608 (our own names)
+    few = db.conn.execute(
+        f"SELECT value FROM json_each(?) WHERE ({votes}) <= ?",  # noqa: S608
+        [_json(sorted(names)), ALWAYS_COUNTED + 1, ALWAYS_COUNTED],
+    ).fetchall()
+    changed = [recount_skill(db, name, at, policy) for (name,) in few]
+    return Outcome(any(changed), frozenset(names.difference(name for (name,) in few)))
 
 
 def recount_skill(db: Database, name: str, at: str, policy: ConsensusPolicy) -> bool:
     """Say anew what a skill amounts to; True when that changed."""
-    return keep_standing(db, count_skill(db, name, policy), at)
+    return _keep_standing(db, name, _amounts_to(db, name, policy), at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,10 +189,8 @@ class Counted:
 
 def count_skill(db: Database, name: str, policy: ConsensusPolicy) -> Counted:
     """Count a skill, which reads only: a whole fleet's votes take a while, and no write has to wait for it."""
-    risk = risk_of(reports_on(db, name), policy)
-    trust = trust_of(vouches_for(db, name), policy)
     extent = tuple(_extent(db, table, name) for table in _TABLES)
-    return Counted(name, _standing_row(db, name, risk, trust), extent)
+    return Counted(name, _amounts_to(db, name, policy), extent)
 
 
 def is_still_there(db: Database, counted: Counted) -> bool:
@@ -194,8 +202,11 @@ def is_still_there(db: Database, counted: Counted) -> bool:
 
 
 def keep_standing(db: Database, counted: Counted, at: str) -> bool:
-    """Keep what a skill amounts to; True when that changed."""
-    name, row = counted.name, counted.row
+    """Keep what was counted; True when that changed what the skill amounts to."""
+    return _keep_standing(db, counted.name, counted.row, at)
+
+
+def _keep_standing(db: Database, name: str, row: tuple[Any, ...] | None, at: str) -> bool:
     before = db.conn.execute(f"SELECT {STANDING} FROM skill_standing WHERE name = ?", [name]).fetchone()  # noqa: S608
     if row is None:
         db.conn.execute("DELETE FROM skill_standing WHERE name = ?", [name])
@@ -217,7 +228,9 @@ STANDING = (
 )
 
 
-def _standing_row(db: Database, name: str, risk: Risk, trust: Trust) -> tuple[Any, ...] | None:
+def _amounts_to(db: Database, name: str, policy: ConsensusPolicy) -> tuple[Any, ...] | None:
+    risk = risk_of(reports_on(db, name), policy)
+    trust = trust_of(vouches_for(db, name), policy)
     (first_reported, last_reported), (first_trusted, last_trusted) = (
         db.conn.execute(
             f"SELECT min(first_at), max(last_at) FROM {table} WHERE name = ? AND subject <> ''",  # noqa: S608
@@ -347,10 +360,5 @@ def _extent(db: Database, table: str, name: str, highest: int | None = None) -> 
     return int(highest or 0), int(rows)
 
 
-def _votes(db: Database, table: str, name: str) -> int:
-    """How many votes there are, up to one more than are always counted."""
-    (found,) = db.conn.execute(
-        f"SELECT count(*) FROM (SELECT 1 FROM {table} WHERE name = ? LIMIT ?)",  # noqa: S608 (our own names)
-        [name, ALWAYS_COUNTED + 1],
-    ).fetchone()
-    return int(found)
+def _json(values: Any) -> str:
+    return msgspec.json.encode(values).decode()
