@@ -180,7 +180,7 @@ def _newest(db: Database) -> Newest | None:
     if record is None:
         return None
     row = db.execute(
-        "SELECT entries FROM publication_body WHERE serial = ? AND representation = 'live' AND ring = 'stable'",
+        "SELECT entries FROM publication_sheet WHERE serial = ? AND representation = 'live' AND ring = 'stable'",
         [record.serial],
     ).fetchone()
     try:

@@ -29,8 +29,12 @@ class PreparedBody:
         return cls(plain, _GZIP_HEADER + packed, zlib.crc32(plain))
 
     @classmethod
-    def restore(cls, plain: bytes, gzip: bytes) -> "PreparedBody":
-        """Take back what the database kept."""
+    def restore(cls, gzip: bytes) -> "PreparedBody":
+        """Take back what the database kept; raises `ValueError` when it is damaged."""
+        try:
+            plain = zlib.decompressobj(-zlib.MAX_WBITS).decompress(gzip[len(_GZIP_HEADER) :])
+        except zlib.error as error:
+            raise ValueError(f"a compressed body is damaged: {error}") from error
         return cls(plain, gzip, zlib.crc32(plain))
 
     def finish_gzip(self, tail: bytes) -> bytes:

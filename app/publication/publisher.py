@@ -126,7 +126,7 @@ class Publisher:
 
         def keep(db: Database) -> None:
             store.insert_publication(db, record, members, draft.changes.withdrawn)
-            store.keep_bodies(db, edition)
+            store.keep_sheets(db, edition)
             store.forget_older(db, self._policy.keep, draft.hold.serial if draft.hold else None)
 
         await self._storage.write(keep)
@@ -188,7 +188,7 @@ class Publisher:
             withdrawn,
             self._sign_rule(),
         )
-        await self._storage.write(lambda db: store.keep_bodies(db, edition))
+        await self._storage.write(lambda db: store.keep_sheets(db, edition))
         return edition
 
     def _signed_this(self, record: store.Record) -> bool:

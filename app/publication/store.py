@@ -162,18 +162,16 @@ def withdrawals(db: Database) -> list[tuple[str, str]]:
     return list(db.execute("SELECT rule_id, withdrawn_at FROM withdrawal ORDER BY withdrawn_at, rule_id"))
 
 
-def keep_bodies(db: Database, edition: Edition) -> None:
-    """Keep the sheets of the newest publication, and of no other."""
-    db.execute("DELETE FROM publication_body")
+def keep_sheets(db: Database, edition: Edition) -> None:
+    """Keep the sheets of the newest publication, and of no other; compressed, as everybody's writes wait for it."""
+    db.execute("DELETE FROM publication_sheet")
     db.conn.executemany(
-        "INSERT INTO publication_body (serial, representation, ring, body, gzip, entries)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO publication_sheet (serial, representation, ring, gzip, entries) VALUES (?, ?, ?, ?, ?)",
         [
             (
                 edition.serial,
                 representation,
                 ring,
-                sheet.body.plain,
                 sheet.body.gzip,
                 msgspec.msgpack.encode([sheet.etag, sheet.entries]),
             )
@@ -185,13 +183,13 @@ def keep_bodies(db: Database, edition: Edition) -> None:
 def load_edition(db: Database, newest: Record) -> Edition | None:
     """The newest publication as it was served before a restart, or None when its sheets are not kept."""
     rows = db.execute(
-        "SELECT representation, ring, body, gzip, entries FROM publication_body WHERE serial = ?",
+        "SELECT representation, ring, gzip, entries FROM publication_sheet WHERE serial = ?",
         [newest.serial],
     ).fetchall()
     sheets: dict[tuple[Representation, Ring], Sheet] = {}
-    for representation, ring, body, gzip, packed in rows:
+    for representation, ring, gzip, packed in rows:
         etag, entries = msgspec.msgpack.decode(packed, type=tuple[str, tuple[Entry, ...]])
-        sheets[representation, ring] = Sheet(PreparedBody.restore(body, gzip), entries, etag)
+        sheets[representation, ring] = Sheet(PreparedBody.restore(gzip), entries, etag)
     if not sheets:
         return None
     instant: datetime = from_text(newest.published_at)

@@ -288,6 +288,22 @@ def m0008_marks(db: Database) -> None:
     db.executescript("ALTER TABLE key ADD COLUMN mark BLOB;")
 
 
+def m0009_sheets(db: Database) -> None:
+    """The sheets of the newest publication in their compressed form alone, from which the other one follows."""
+    db.executescript("""
+        CREATE TABLE publication_sheet (
+            serial INTEGER NOT NULL REFERENCES publication (serial),
+            representation TEXT NOT NULL,
+            ring TEXT NOT NULL,
+            gzip BLOB NOT NULL,
+            entries BLOB NOT NULL,
+            PRIMARY KEY (serial, representation, ring)
+        ) STRICT;
+        INSERT INTO publication_sheet SELECT serial, representation, ring, gzip, entries FROM publication_body;
+        DROP TABLE publication_body;
+    """)
+
+
 MIGRATIONS = (
     m0001_access,
     m0002_rules,
@@ -297,6 +313,7 @@ MIGRATIONS = (
     m0006_intel,
     m0007_fleet,
     m0008_marks,
+    m0009_sheets,
 )
 
 migrations = Migrations("threatcloud")

@@ -136,7 +136,7 @@ OLDER = """
             "newer release",
         ),
         ("DELETE FROM publication_rule WHERE rule_id = 'ATR-2026-95001'", "not the set that was signed"),
-        ("UPDATE publication_body SET entries = x'00'", "cannot be loaded"),
+        ("UPDATE publication_sheet SET entries = x'00'", "cannot be loaded"),
         ("DROP TRIGGER audit_is_append_only_update; UPDATE audit SET actor = 'x' WHERE id = 2", "entry 2"),
     ],
 )

@@ -26,8 +26,11 @@ def test_every_reader_gets_the_whole_body(plain: bytes, tail: bytes) -> None:
 
 def test_a_restored_body_ends_the_same() -> None:
     body = PreparedBody.prepare(b"rules" * 1000)
-    again = PreparedBody.restore(body.plain, body.gzip)
+    again = PreparedBody.restore(body.gzip)
+    assert again == body
     assert again.finish_gzip(b"}") == body.finish_gzip(b"}")
+    with pytest.raises(ValueError, match="damaged"):
+        PreparedBody.restore(body.gzip[:10] + b"\xff" * 20)
 
 
 def test_the_gzip_program_takes_it() -> None:

@@ -2,8 +2,10 @@
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import json
+import sqlite3
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -256,10 +258,36 @@ async def test_a_restart_serves_the_same_bytes(world: World, tmp_path: Path) -> 
     world.__init__(tmp_path)  # type: ignore[misc]
     await world.publisher.load()
     assert world.publisher.edition == before
-    await world.storage.write(lambda db: db.execute("DELETE FROM publication_body") and None)
+    await world.storage.write(lambda db: db.execute("DELETE FROM publication_sheet") and None)
     again = Publisher(world.storage, world.keys, PublicationPolicy(), "urn:threatcloud:test")
     await again.load()
     assert again.edition == before
+
+
+WITH_BOTH_FORMS = """
+    CREATE TABLE publication_body (
+        serial INTEGER NOT NULL REFERENCES publication (serial), representation TEXT NOT NULL, ring TEXT NOT NULL,
+        body BLOB NOT NULL, gzip BLOB NOT NULL, entries BLOB NOT NULL, PRIMARY KEY (serial, representation, ring)
+    ) STRICT;
+    INSERT INTO publication_body SELECT serial, representation, ring, x'00', gzip, entries FROM publication_sheet;
+    DROP TABLE publication_sheet;
+    DELETE FROM _sqlite_migrations WHERE name = 'm0009_sheets';
+"""
+"""Makes of a database one as it was before the migration."""
+
+
+async def test_a_database_with_both_forms_of_each_body_serves_the_same_bytes(
+    world: World, tmp_path: Path
+) -> None:
+    await world.hold("ATR-2026-90001")
+    await world.publisher.publish("import", NOON)
+    before = world.publisher.edition
+    await world.storage.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "threatcloud.db")) as database:
+        database.executescript(WITH_BOTH_FORMS)
+    world.__init__(tmp_path)  # type: ignore[misc]
+    await world.publisher.load()
+    assert world.publisher.edition == before
 
 
 async def test_the_manifest_is_signed_names_every_rule_and_its_predecessor(world: World) -> None:
