@@ -14,11 +14,9 @@ from tests.machines.conftest import Server
 from tests.machines.installation import VARIABLES, Installation
 
 POINTS = (
-    "Virtual environment",
     "Install the packages",
     "Mark it as complete",
     "CA",
-    "Units",
     "RUNNING HANDLER",
 )
 """Where a run is cut off, in the order in which it comes there: each time, the next run has to pass it."""
