@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import httpx
@@ -287,7 +288,8 @@ def test_what_a_full_disk_kept_from_clients_is_published_later(small_disk: Path,
         large = small_disk.parent / "large"
         large.mkdir()
         for number in range(30):
-            (large / f"{number}.yaml").write_text(rule(extra=f"notes: {'x' * 60_000}\n"))
+            # Nothing that compresses: the publication is kept compressed.
+            (large / f"{number}.yaml").write_text(rule(extra=f"notes: x{token_hex(30_000)}\n"))
         server.cli("rules", "import", str(large))
         pattern_hash, rule_id = promoted(server)
         server.stop()  # leaves an empty write-ahead log, which then needs space of its own
