@@ -58,4 +58,4 @@ def keep_count(db: Database, counted: Counted, at: str) -> bool | None:
 
     None, and nothing kept, when something of what was counted has been deleted since.
     """
-    return keep_standing(db, counted, at) if is_still_there(db, counted) else None
+    return keep_standing(db, counted.name, counted.row, at) if is_still_there(db, counted) else None

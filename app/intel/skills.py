@@ -172,7 +172,7 @@ def _count(db: Database, table: str, names: set[str], at: str, policy: Consensus
 
 def recount_skill(db: Database, name: str, at: str, policy: ConsensusPolicy) -> bool:
     """Say anew what a skill amounts to; True when that changed."""
-    return _keep_standing(db, name, _amounts_to(db, name, policy), at)
+    return keep_standing(db, name, _amounts_to(db, name, policy), at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,12 +201,8 @@ def is_still_there(db: Database, counted: Counted) -> bool:
     )
 
 
-def keep_standing(db: Database, counted: Counted, at: str) -> bool:
-    """Keep what was counted; True when that changed what the skill amounts to."""
-    return _keep_standing(db, counted.name, counted.row, at)
-
-
-def _keep_standing(db: Database, name: str, row: tuple[Any, ...] | None, at: str) -> bool:
+def keep_standing(db: Database, name: str, row: tuple[Any, ...] | None, at: str) -> bool:
+    """Keep what a skill amounts to (`row` as in `Counted`); True when that changed."""
     before = db.conn.execute(f"SELECT {STANDING} FROM skill_standing WHERE name = ?", [name]).fetchone()  # noqa: S608
     if row is None:
         db.conn.execute("DELETE FROM skill_standing WHERE name = ?", [name])
