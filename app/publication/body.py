@@ -29,13 +29,15 @@ class PreparedBody:
         return cls(plain, _GZIP_HEADER + packed, zlib.crc32(plain))
 
     @classmethod
-    def restore(cls, gzip: bytes) -> "PreparedBody":
-        """Take back what the database kept; raises `ValueError` when it is damaged."""
+    def restore(cls, gzip: bytes, crc: int) -> "PreparedBody":
+        """Take back what the database kept; raises `ValueError` when it is damaged or cut off."""
         try:
             plain = zlib.decompressobj(-zlib.MAX_WBITS).decompress(gzip[len(_GZIP_HEADER) :])
         except zlib.error as error:
             raise ValueError(f"a compressed body is damaged: {error}") from error
-        return cls(plain, gzip, zlib.crc32(plain))
+        if zlib.crc32(plain) != crc:
+            raise ValueError("a compressed body is damaged: it holds something else")
+        return cls(plain, gzip, crc)
 
     def finish_gzip(self, tail: bytes) -> bytes:
         """The last bytes of the gzip body (`tail` of at most 65,535 bytes)."""

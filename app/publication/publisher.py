@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import jwt
+import msgspec
 from sqlite_utils import Database
 
 from app.access.signing_keys import SigningKeys
@@ -63,11 +64,18 @@ class Publisher:
         return f"to publication {hold.serial}, since {hold.since}: {hold.reason}" if hold else None
 
     async def load(self) -> None:
-        """Serve what was served before the restart, byte for byte and under the same ETag."""
+        """Serve what was served before the restart, byte for byte and under the same ETag.
+
+        Sheets that are not kept, or damaged, are printed again.
+        """
         newest = await self._storage.read(store.latest)
         if newest is None:
             return
-        edition = await self._storage.read(lambda db: store.load_edition(db, newest))
+        try:
+            edition = await self._storage.read(lambda db: store.load_edition(db, newest))
+        except (msgspec.MsgspecError, ValueError):
+            log.exception("the sheets of publication %s are damaged, and printed again", newest.serial)
+            edition = None
         if edition is None:
             edition = await self._reprint(newest)
         self._edition = edition

@@ -166,13 +166,14 @@ def keep_sheets(db: Database, edition: Edition) -> None:
     """Keep the sheets of the newest publication, and of no other; compressed, as everybody's writes wait for it."""
     db.execute("DELETE FROM publication_sheet")
     db.conn.executemany(
-        "INSERT INTO publication_sheet (serial, representation, ring, gzip, entries) VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO publication_sheet (serial, representation, ring, gzip, crc, entries) VALUES (?, ?, ?, ?, ?, ?)",
         [
             (
                 edition.serial,
                 representation,
                 ring,
                 sheet.body.gzip,
+                sheet.body.crc,
                 msgspec.msgpack.encode([sheet.etag, sheet.entries]),
             )
             for (representation, ring), sheet in edition.sheets.items()
@@ -181,15 +182,18 @@ def keep_sheets(db: Database, edition: Edition) -> None:
 
 
 def load_edition(db: Database, newest: Record) -> Edition | None:
-    """The newest publication as it was served before a restart, or None when its sheets are not kept."""
+    """The newest publication as it was served before a restart, or None when its sheets are not kept.
+
+    Raises `ValueError` or `msgspec.MsgspecError` when they are damaged.
+    """
     rows = db.execute(
-        "SELECT representation, ring, gzip, entries FROM publication_sheet WHERE serial = ?",
+        "SELECT representation, ring, gzip, crc, entries FROM publication_sheet WHERE serial = ?",
         [newest.serial],
     ).fetchall()
     sheets: dict[tuple[Representation, Ring], Sheet] = {}
-    for representation, ring, gzip, packed in rows:
+    for representation, ring, gzip, crc, packed in rows:
         etag, entries = msgspec.msgpack.decode(packed, type=tuple[str, tuple[Entry, ...]])
-        sheets[representation, ring] = Sheet(PreparedBody.restore(gzip), entries, etag)
+        sheets[representation, ring] = Sheet(PreparedBody.restore(gzip, crc), entries, etag)
     if not sheets:
         return None
     instant: datetime = from_text(newest.published_at)

@@ -289,17 +289,20 @@ def m0008_marks(db: Database) -> None:
 
 
 def m0009_sheets(db: Database) -> None:
-    """The sheets of the newest publication in their compressed form alone, from which the other one follows."""
+    """The sheets of the newest publication in their compressed form alone, with the CRC-32 of the other.
+
+    Those of before are not taken over: the next start prints the same ones again.
+    """
     db.executescript("""
         CREATE TABLE publication_sheet (
             serial INTEGER NOT NULL REFERENCES publication (serial),
             representation TEXT NOT NULL,
             ring TEXT NOT NULL,
             gzip BLOB NOT NULL,
+            crc INTEGER NOT NULL,
             entries BLOB NOT NULL,
             PRIMARY KEY (serial, representation, ring)
         ) STRICT;
-        INSERT INTO publication_sheet SELECT serial, representation, ring, gzip, entries FROM publication_body;
         DROP TABLE publication_body;
     """)
 

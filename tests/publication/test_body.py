@@ -26,11 +26,12 @@ def test_every_reader_gets_the_whole_body(plain: bytes, tail: bytes) -> None:
 
 def test_a_restored_body_ends_the_same() -> None:
     body = PreparedBody.prepare(b"rules" * 1000)
-    again = PreparedBody.restore(body.gzip)
+    again = PreparedBody.restore(body.gzip, body.crc)
     assert again == body
     assert again.finish_gzip(b"}") == body.finish_gzip(b"}")
-    with pytest.raises(ValueError, match="damaged"):
-        PreparedBody.restore(body.gzip[:10] + b"\xff" * 20)
+    for damaged in (b"", body.gzip[:10] + b"\xff" * 20, body.gzip[:-9], PreparedBody.prepare(b"rulez").gzip):
+        with pytest.raises(ValueError, match="damaged"):
+            PreparedBody.restore(damaged, body.crc)
 
 
 def test_the_gzip_program_takes_it() -> None:

@@ -258,10 +258,17 @@ async def test_a_restart_serves_the_same_bytes(world: World, tmp_path: Path) -> 
     world.__init__(tmp_path)  # type: ignore[misc]
     await world.publisher.load()
     assert world.publisher.edition == before
-    await world.storage.write(lambda db: db.execute("DELETE FROM publication_sheet") and None)
-    again = Publisher(world.storage, world.keys, PublicationPolicy(), "urn:threatcloud:test")
-    await again.load()
-    assert again.edition == before
+    for damage in (
+        "DELETE FROM publication_sheet",
+        "UPDATE publication_sheet SET gzip = randomblob(length(gzip))",
+        "UPDATE publication_sheet SET gzip = x''",
+        "UPDATE publication_sheet SET gzip = substr(gzip, 1, length(gzip) - 100)",
+        "UPDATE publication_sheet SET entries = x'00'",
+    ):
+        await world.storage.write(lambda db, damage=damage: db.execute(damage) and None)  # type: ignore[misc]
+        again = Publisher(world.storage, world.keys, PublicationPolicy(), "urn:threatcloud:test")
+        await again.load()
+        assert again.edition == before, damage
 
 
 WITH_BOTH_FORMS = """
