@@ -15,10 +15,10 @@ import msgspec
 from app.access.policy import AccessPolicy, LimitPolicy
 from app.backup.policy import BackupPolicy
 from app.consensus.policy import ConsensusPolicy
-from app.federation.overlay.config import Overlay, as_text, contradictions
 from app.federation.upstream import Upstream
-from app.intel.fleet import FleetPolicy
+from app.fleet.agents import FleetPolicy
 from app.intel.policy import IntelPolicy, RetentionPolicy
+from app.overlay.config import Overlay, as_text, contradictions
 from app.publication.policy import PublicationPolicy
 
 ENV_PREFIX = "THREATCLOUD_"

@@ -10,8 +10,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 
 from app.config import SECTIONS
-from app.federation.overlay.config import Overlay, OverlayBase
 from app.federation.upstream import HttpUpstream, PackageUpstream, Upstream, UpstreamBase
+from app.overlay.config import Overlay, OverlayBase
 
 HEAD = """\
 Configuration of the private Threat Cloud: every option with its default.

@@ -11,13 +11,13 @@ from app.access.pulls import PullCounter, append_pulls
 from app.access.sightings import Sightings
 from app.config import Config
 from app.consensus.service import Consensus
-from app.federation.overlay.service import Overlays
 from app.federation.service import Federation
-from app.intel.counting import VoteCounter
-from app.intel.fleet_store import write_sightings
+from app.fleet.store import write_sightings
 from app.intel.recount import recount
-from app.intel.retention import purge
 from app.intel.service import Intel
+from app.intel.skills.recount import VoteCounter
+from app.overlay.service import Overlays
+from app.privacy.retention import purge
 from app.publication.publisher import Publisher
 from app.storage import Storage
 

@@ -7,11 +7,11 @@ from datetime import datetime
 
 from sqlite_utils import Database
 
-from app.federation.overlay.views import list_entries
 from app.federation.status import Status, read_status
 from app.federation.upstream import Upstream
+from app.http.timestamps import to_text
+from app.overlay.views import list_entries
 from app.rules.store import COMMUNITY, LOCAL
-from app.wire.instants import to_text
 
 Counts = tuple[tuple[str, int], ...]
 

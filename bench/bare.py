@@ -4,8 +4,8 @@ from typing import Any
 
 from litestar import Litestar, Response, get
 
-from app.web.notify import NOBODY
 from app.web.server import Server
+from app.web.supervision.notify import NOBODY
 
 
 @get("/304", sync_to_thread=False)

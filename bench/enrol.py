@@ -17,7 +17,7 @@ from app.access.gatekeeper import Gatekeeper
 from app.access.roles import Role
 from app.config import load_config
 from app.consensus.review import By
-from app.intel.indicators import Kind
+from app.intel.indicators.model import Kind
 from app.intel.service import Intel
 from app.web.application import create_application
 from app.web.lifespan import opened

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from app.wire.instants import to_text
+from app.http.timestamps import to_text
 from bench.instance import bare_server
 from bench.load import Figures, new_proposals, rotating_keys, run_wrk
 from tests.example_rules import proposal, rule_text

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from app.config import load_config
-from app.diagnosis.doctor import diagnose
-from app.diagnosis.finding import Finding
-from app.diagnosis.upstreams import files
+from app.doctor.doctor import diagnose
+from app.doctor.finding import Finding
+from app.doctor.upstreams import files
 from app.federation.upstream import Upstream
 from tests.example_rules import rule_text
 from tests.server import Server

@@ -10,8 +10,8 @@ import msgspec
 from sqlite_utils import Database
 
 from app.access.chain import GENESIS, ChainReport, Entry, Link, follow, hash_of
-from app.wire.instants import to_text
-from app.wire.paging import Page, cursor_for
+from app.http.paging import Page, cursor_for
+from app.http.timestamps import to_text
 
 _detail_encoder = msgspec.json.Encoder(order="sorted")
 

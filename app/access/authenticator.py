@@ -15,12 +15,12 @@ from app.access.networks import source_of
 from app.access.principal import Principal, anonymous, holder_of
 from app.access.refusals import invalid_key, too_fast
 from app.access.sightings import Sightings
-from app.access.signing_keys import SigningKeys
 from app.access.tokens import MAX_LENGTH, BadToken, Claims, decode_token
 from app.access.verified import MAX_ENTRIES, Verified, VerifiedTokens
+from app.http.problem import Problem
+from app.http.timestamps import from_text
+from app.signing.keys import SigningKeys
 from app.storage import Storage
-from app.wire.instants import from_text
-from app.wire.problem import Problem
 
 
 class KeyRefused(Exception):

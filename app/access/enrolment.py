@@ -6,7 +6,7 @@ import re
 import secrets
 
 from app.access.policy import Openness
-from app.wire.problem import Problem, bad_request
+from app.http.problem import Problem, bad_request
 
 SELF_PREFIX = "self:"
 RESERVED = frozenset({"local", "anonymous"})

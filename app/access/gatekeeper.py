@@ -33,11 +33,11 @@ from app.access.principal import Principal, holder_of
 from app.access.refusals import too_fast
 from app.access.roles import Role
 from app.access.sightings import Sightings
-from app.access.signing_keys import KeyUse, SigningKeys
 from app.access.tokens import encode_token
+from app.http.problem import not_found
+from app.http.timestamps import from_text, to_text
+from app.signing.keys import KeyUse, SigningKeys
 from app.storage import Storage
-from app.wire.instants import from_text, to_text
-from app.wire.problem import not_found
 
 T = TypeVar("T")
 FORWARDING_HEADERS = ("x-forwarded-for", "forwarded", "via", "x-real-ip")

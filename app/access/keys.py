@@ -10,15 +10,15 @@ import msgspec
 from sqlite_utils import Database
 
 from app.access.roles import Role
-from app.wire.instants import to_text
-from app.wire.paging import Page, cursor_for
+from app.http.paging import Page, cursor_for
+from app.http.timestamps import to_text
 
 Enrolment = Literal["admin", "self"]
 """Who named the identity: an administrator, or the client when it registered itself."""
 
 
 class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One issued key. Instants are texts (`app.wire.instants`).
+    """One issued key. Instants are texts (`app.http.timestamps`).
 
     `client_id` is the label that a self-registered client gave itself and proves nothing; `address` is where
     it registered from.

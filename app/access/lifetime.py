@@ -3,8 +3,8 @@
 import re
 from datetime import UTC, datetime, timedelta
 
-from app.wire.instants import from_text
-from app.wire.problem import bad_request
+from app.http.problem import bad_request
+from app.http.timestamps import from_text
 
 UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 _SPAN = re.compile(r"([0-9]{1,6})([dhm])")

@@ -14,7 +14,7 @@ import msgspec
 from cryptography.hazmat.primitives import serialization
 
 from app.access.keys import KeyRecord
-from app.access.signing_keys import SigningKey
+from app.signing.keys import SigningKey
 
 SIZE = 16
 """Bytes of a digest, and of a seal."""

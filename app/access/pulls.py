@@ -12,7 +12,7 @@ from sqlite_utils import Database
 from app.access import audit
 from app.access.keys import find_key
 from app.access.principal import LOCAL, holder_of
-from app.wire.instants import to_text
+from app.http.timestamps import to_text
 
 HOUR = timedelta(hours=1)
 

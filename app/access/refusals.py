@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from app.access.limits import Verdict
 from app.access.roles import Role
-from app.wire.problem import Problem
+from app.http.problem import Problem
 
 CHALLENGE = 'Bearer realm="threatcloud"'
 _REASONS = {

@@ -15,13 +15,13 @@ from app.access.guards import actor_of, instant_of, principal_of, public, requir
 from app.access.keys import KeyRecord, find_key, list_keys
 from app.access.lifetime import parse_lifetime
 from app.access.roles import Role
-from app.access.signing_keys import USES, ActiveSigningKey, KeyUse, UnknownSigningKey
+from app.http.body import read_body
+from app.http.envelope import AnyRequest, answer
+from app.http.paging import page_of
+from app.http.problem import bad_request, conflict, not_found
+from app.http.timestamps import from_text, to_text
+from app.signing.keys import USES, ActiveSigningKey, KeyUse, UnknownSigningKey
 from app.storage import Storage
-from app.wire.body import read_body
-from app.wire.envelope import AnyRequest, answer
-from app.wire.instants import from_text, to_text
-from app.wire.paging import page_of
-from app.wire.problem import bad_request, conflict, not_found
 
 NOTE = "Store this key now. It will not be retrievable again."
 KEY_CACHING = {"Cache-Control": "public, max-age=300"}

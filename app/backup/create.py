@@ -11,7 +11,6 @@ from pathlib import Path
 import msgspec
 
 from app import __version__
-from app.access.signing_keys import FOLDER, SigningKeyError, SigningKeys
 from app.backup import cipher, store
 from app.backup.archive import PIECE, pack
 from app.backup.errors import BackupError
@@ -32,11 +31,12 @@ from app.backup.policy import BackupPolicy
 from app.backup.scratch import require_space, scratch_folder, unfinished_file
 from app.backup.shelf import check_label, next_name, shelved, surplus
 from app.backup.status import BackupStatus, Failed, Verified, read_status, write_status
+from app.http.timestamps import to_text
+from app.signing.keys import FOLDER, SigningKeyError, SigningKeys
 from app.storage import StorageError
 from app.storage.connection import DATABASE_NAME
 from app.storage.copy import copy_database
 from app.storage.files import sync_folder
-from app.wire.instants import to_text
 
 
 class Made(msgspec.Struct, frozen=True):

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from app.access.signing_keys import SigningKeyError, SigningKeys
 from app.backup import store
 from app.backup.errors import BackupError
+from app.signing.keys import SigningKeyError, SigningKeys
 from app.storage import AlreadyRunning
 from app.storage.connection import DATABASE_NAME
 from app.storage.lock import ProcessLock

@@ -15,10 +15,10 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec import Meta
 
-from app.access.signing_keys import KeyUse, SigningKey, kid_of
 from app.backup.errors import BackupError
-from app.federation.bundle.statements import read_statement, sign
 from app.federation.sources.collected import SourceError
+from app.signing.jws import read_statement, sign
+from app.signing.keys import KeyUse, SigningKey, kid_of
 from app.storage.connection import DATABASE_NAME
 
 FORMAT: Final = 1

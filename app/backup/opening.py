@@ -9,7 +9,6 @@ from typing import BinaryIO
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from app.access.signing_keys import SigningKeyError, SigningKeys
 from app.backup import cipher, store
 from app.backup.archive import PIECE, Unpacker
 from app.backup.errors import BackupError
@@ -23,6 +22,7 @@ from app.backup.manifest import (
     read_manifest,
 )
 from app.backup.scratch import require_space
+from app.signing.keys import SigningKeyError, SigningKeys
 from app.storage.connection import DATABASE_NAME
 
 _AGE = b"age-encryption.org/"

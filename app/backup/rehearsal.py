@@ -5,11 +5,11 @@ from pathlib import Path
 
 import msgspec
 
-from app.access.signing_keys import SigningKeyError, SigningKeys
 from app.backup import store
 from app.backup.errors import BackupError
 from app.backup.host import settle
 from app.backup.scratch import require_space, scratch_folder
+from app.signing.keys import SigningKeyError, SigningKeys
 from app.storage import StorageError
 from app.storage.connection import DATABASE_NAME
 from app.storage.copy import copy_database

@@ -9,13 +9,13 @@ from typing import Literal
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from app.access.signing_keys import FOLDER, SigningKeys
 from app.backup import cipher, store
 from app.backup.errors import BackupError
 from app.backup.host import Present, held, present, replaced_name
 from app.backup.manifest import ADMIN_KEY, Signed, is_signed_by
 from app.backup.opening import config_of, unpack_and_prove
 from app.backup.scratch import scratch_folder
+from app.signing.keys import FOLDER, SigningKeys
 from app.storage import StorageError
 from app.storage.connection import DATABASE_NAME
 from app.storage.swap import NEW, swap

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from app.backup.errors import BackupError
-from app.wire.instants import to_text
+from app.http.timestamps import to_text
 
 _STAMP = "%Y%m%dT%H%M%SZ"
 _LABEL = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}"

@@ -11,10 +11,10 @@ from app.backup import store
 from app.backup.errors import BackupError
 from app.backup.host import held, present, replaced_name
 from app.backup.scratch import require_space, scratch_folder
+from app.http.timestamps import to_text
 from app.storage import StorageError
 from app.storage.connection import DATABASE_NAME
 from app.storage.swap import NEW, swap
-from app.wire.instants import to_text
 
 FOLDER = "snapshots"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,100}")

@@ -16,12 +16,12 @@ from app.access.chain import GENESIS
 from app.access.principal import LOCAL
 from app.backup.errors import BackupError
 from app.backup.manifest import Chain, Contents, Newest
-from app.federation.bundle.format import Published
-from app.federation.bundle.statements import read_statement
+from app.bundles.format import Published
 from app.federation.sources.collected import SourceError
 from app.publication import store as publications
 from app.publication.compose import set_digest
 from app.rules.digest import text_digest
+from app.signing.jws import read_statement
 from app.storage.connection import open_reader
 from app.storage.schema import MIGRATIONS, migrations
 

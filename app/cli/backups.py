@@ -23,10 +23,10 @@ from app.cli.options import config_file, config_option, configured, json_option
 from app.cli.output import fields, show, table
 from app.cli.whole_file import refuse_existing, whole_file
 from app.config import ConfigError
-from app.federation.bundle.statements import read_keys
 from app.federation.sources.collected import SourceError
+from app.http.timestamps import to_text
+from app.signing.jws import read_keys
 from app.web.server import prepare_state_dir
-from app.wire.instants import to_text
 
 _MAX_KEY_FILE_BYTES = 64 * 1024
 

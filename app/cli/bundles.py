@@ -11,16 +11,16 @@ import click
 import jwt
 import msgspec
 
+from app.bundles.archive import MAX_BYTES, Unpacker
+from app.bundles.format import MANIFEST, MAX_STATEMENT_BYTES
+from app.bundles.receipts import read_receipt
 from app.cli.instance import Instance, with_instance
 from app.cli.options import api_command, json_option
 from app.cli.output import fields, show
 from app.cli.whole_file import refuse_existing, whole_file
-from app.federation.bundle.archive import MAX_BYTES, Unpacker
-from app.federation.bundle.format import MANIFEST, MAX_STATEMENT_BYTES
-from app.federation.bundle.receipts import read_receipt
-from app.federation.bundle.statements import read_keys
 from app.federation.sources.bundle import check_bundle
 from app.federation.sources.collected import SourceError
+from app.signing.jws import read_keys
 
 _CHUNK = 256 * 1024
 _MAX_RECEIPT_BYTES = 1 << 20

@@ -8,8 +8,8 @@ import msgspec
 
 from app.cli.instance import Instance, with_instance
 from app.cli.output import show, table
-from app.offload import Lane, LaneError
-from app.rules.guard_gates import Reading, Summary, read_served, read_written, summaries
+from app.fleet.guard_loading import Reading, Summary, read_served, read_written, summaries
+from app.sandbox import Sandbox, SandboxError
 
 READ_SECONDS = 10.0
 
@@ -43,17 +43,17 @@ def check_served(config_path: Path | None, *, as_json: bool) -> None:
 
 
 async def _read(files: list[dict[str, str]]) -> list[Reading]:
-    lane = Lane(READ_SECONDS)
+    sandbox = Sandbox(READ_SECONDS)
     readings = []
     try:
         for file in files:
             try:
-                reading = await lane.call(read_written, file["text"])
-            except LaneError as error:
+                reading = await sandbox.call(read_written, file["text"])
+            except SandboxError as error:
                 reading = Reading("", str(error))
             readings.append(msgspec.structs.replace(reading, rule_id=file["name"]))
     finally:
-        await lane.close()
+        await sandbox.close()
     return readings
 
 

@@ -11,15 +11,15 @@ from typing import Any, TypeVar
 import click
 import httpx
 
-from app.access.signing_keys import SigningKeyError
 from app.cli.options import configured
 from app.config import Config, ConfigError
+from app.signing.keys import SigningKeyError
 from app.storage import AlreadyRunning, StorageError
 from app.storage.lock import lock_holder
 from app.web.asgi import Receive, Scope, Send
-from app.web.control import control_socket
-from app.web.locking import serves
 from app.web.server import prepare_state_dir
+from app.web.supervision.control import control_socket
+from app.web.supervision.locking import serves
 
 T = TypeVar("T")
 LONG = httpx.Timeout(600.0, connect=10.0)

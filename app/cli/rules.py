@@ -12,8 +12,8 @@ from app.cli.guard_check import check_files, check_served
 from app.cli.instance import Instance, with_instance
 from app.cli.options import api_command
 from app.cli.output import fields, show, table
-from app.offload import Lane, LaneError
 from app.rules.check import CheckResult, check_text
+from app.sandbox import Sandbox, SandboxError
 
 MAX_FILE_BYTES = 1 << 20
 CHECK_SECONDS = 20.0
@@ -167,14 +167,14 @@ def _read(path: Path) -> str:
 async def _check(
     files: Sequence[dict[str, str]], quality: Literal["standard", "strict"], *, quiet: bool
 ) -> list[dict[str, Any]]:
-    lane = Lane(CHECK_SECONDS)
+    sandbox = Sandbox(CHECK_SECONDS)
     results: list[dict[str, Any]] = []
     try:
         with click.progressbar(length=len(files), label="checking", file=sys.stderr, hidden=quiet) as bar:
             for file in files:
                 try:
-                    result = await lane.call(check_text, file["text"], quality)
-                except LaneError as error:
+                    result = await sandbox.call(check_text, file["text"], quality)
+                except SandboxError as error:
                     result = CheckResult(False, (str(error),), None)
                 results.append(
                     {
@@ -186,5 +186,5 @@ async def _check(
                 )
                 bar.update(1)
     finally:
-        await lane.close()
+        await sandbox.close()
     return results

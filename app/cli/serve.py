@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from app.access.signing_keys import SigningKeyError
 from app.cli.options import ConfigMistakes, config_option, read_config
 from app.config import ConfigError
+from app.signing.keys import SigningKeyError
 from app.storage import AlreadyRunning, StorageError
 from app.web import server
 

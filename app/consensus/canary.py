@@ -11,8 +11,8 @@ from app.consensus.machine import Event, after
 from app.consensus.policy import ConsensusPolicy
 from app.consensus.states import OPEN, Status
 from app.consensus.store import Case, load_case, move, retire
+from app.http.timestamps import from_text, to_text
 from app.rules.store import rule_of_pattern, set_state
-from app.wire.instants import from_text, to_text
 
 
 @dataclass(frozen=True, slots=True)

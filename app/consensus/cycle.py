@@ -19,7 +19,7 @@ from app.consensus.gating import check, rename
 from app.consensus.landing import Choice, Landed, NeedsId, give_back, land, next_choice
 from app.consensus.policy import ConsensusPolicy
 from app.consensus.states import OPEN, Status
-from app.offload import Lane
+from app.sandbox import Sandbox
 from app.storage import Storage
 
 OnChange = Callable[[str], Awaitable[object]]
@@ -43,14 +43,14 @@ class CycleReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def promote_confirmed_proposals(
-    storage: Storage, lane: Lane, policy: ConsensusPolicy, now: datetime, on_change: OnChange
+    storage: Storage, sandbox: Sandbox, policy: ConsensusPolicy, now: datetime, on_change: OnChange
 ) -> CycleReport:
     """Run one cycle; `on_change` is called once when it changed what is in service, also when it then failed.
 
     Raises `StorageUnavailable`; what was promoted before stays promoted.
     """
     started = time.perf_counter()
-    cycle = _Cycle(storage, lane, policy, now)
+    cycle = _Cycle(storage, sandbox, policy, now)
     try:
         for pattern_hash, status in await storage.read(due):
             if status == Status.CONFIRMED:
@@ -82,7 +82,7 @@ def due(db: Database) -> list[tuple[str, str]]:
 @dataclass(slots=True)
 class _Cycle:
     storage: Storage
-    lane: Lane
+    sandbox: Sandbox
     policy: ConsensusPolicy
     now: datetime
     promoted: list[str] = field(default_factory=list)
@@ -128,7 +128,7 @@ class _Cycle:
         self.changed.append(f"{pattern_hash} {status}")
 
     async def _attempt(self, pattern_hash: str, choice: Choice) -> Landed:
-        gated = await check(self.lane, choice.text, self.policy.quality)
+        gated = await check(self.sandbox, choice.text, self.policy.quality)
         while True:
             land_it = partial(
                 land, pattern_hash=pattern_hash, choice=choice, gated=gated, now=self.now, policy=self.policy
@@ -136,7 +136,7 @@ class _Cycle:
             landed = await self.storage.write(land_it)
             if not isinstance(landed, NeedsId):
                 return landed
-            gated = await rename(self.lane, choice.text, landed.rule_id)
+            gated = await rename(self.sandbox, choice.text, landed.rule_id)
 
     def _note(self, pattern_hash: str, landed: Landed) -> None:
         match landed:

@@ -14,8 +14,8 @@ from app.consensus.machine import Event
 from app.consensus.policy import ConsensusPolicy
 from app.consensus.states import SERVED
 from app.consensus.store import load_case, move, retire
+from app.http.timestamps import to_text
 from app.rules.store import HeldRule, rule_of_pattern, rules_with_id
-from app.wire.instants import to_text
 
 AUTOMATIC = "consensus"
 """How the audit log names what follows from votes alone."""

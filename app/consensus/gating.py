@@ -4,12 +4,12 @@ from collections.abc import Awaitable
 
 import msgspec
 
-from app.offload import Lane, LaneClosed, LaneError, LaneTimeout
 from app.rules.errors import RuleTextError
 from app.rules.gate import Quality, gate
 from app.rules.inspect import Inspection, inspect_text
 from app.rules.rename import with_id
 from app.rules.validate import Profile
+from app.sandbox import Sandbox, SandboxClosed, SandboxError, SandboxTimeout
 
 
 class Gated(msgspec.Struct, frozen=True):
@@ -24,7 +24,7 @@ class Gated(msgspec.Struct, frozen=True):
 
 
 def gate_text(text: str, quality: Quality) -> Gated:
-    """Gate a text; runs in a lane, since its regexes may take for ever."""
+    """Gate a text; runs in a sandbox, since its regexes may take for ever."""
     report = gate(text, quality=quality)
     if not report.passed:
         return Gated(text, reasons=report.reasons)
@@ -32,7 +32,7 @@ def gate_text(text: str, quality: Quality) -> Gated:
 
 
 def rename_text(text: str, rule_id: str) -> Gated:
-    """Give a text that passed the gate another id; runs in a lane. Only the id changes, so it is not gated again."""
+    """Give a text that passed the gate another id, in a sandbox. Only the id changes, so it is not gated again."""
     try:
         renamed = with_id(text, rule_id)
         return Gated(renamed, inspect_text(renamed, profile=Profile.PUBLISHED))
@@ -40,22 +40,22 @@ def rename_text(text: str, rule_id: str) -> Gated:
         return Gated(text, reasons=(f"it cannot take the id {rule_id}: {error}",))
 
 
-async def check(lane: Lane, text: str, quality: Quality) -> Gated:
-    """The gate's verdict on a text; that the lane could not finish it is a verdict too."""
-    return await _verdict(lane.call(gate_text, text, quality), text)
+async def check(sandbox: Sandbox, text: str, quality: Quality) -> Gated:
+    """The gate's verdict on a text; that the sandbox could not finish it is a verdict too."""
+    return await _verdict(sandbox.call(gate_text, text, quality), text)
 
 
-async def rename(lane: Lane, text: str, rule_id: str) -> Gated:
+async def rename(sandbox: Sandbox, text: str, rule_id: str) -> Gated:
     """The text with another id."""
-    return await _verdict(lane.call(rename_text, text, rule_id), text)
+    return await _verdict(sandbox.call(rename_text, text, rule_id), text)
 
 
 async def _verdict(call: Awaitable[Gated], text: str) -> Gated:
     try:
         return await call
-    except LaneClosed:
+    except SandboxClosed:
         raise  # the server stops: that says nothing about the text
-    except LaneTimeout:
+    except SandboxTimeout:
         return Gated(text, reasons=("a regex or test case of it takes too long",))
-    except LaneError as error:
+    except SandboxError as error:
         return Gated(text, reasons=(f"it could not be checked: {error}",))

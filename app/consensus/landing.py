@@ -14,8 +14,8 @@ from app.consensus.machine import Event
 from app.consensus.policy import ConsensusPolicy
 from app.consensus.states import Status
 from app.consensus.store import Case, load_case, move, note_gate, variant_text
+from app.http.timestamps import to_text
 from app.rules.store import COMMUNITY, free_id, hold_rule, put_text, rule_of_pattern
-from app.wire.instants import to_text
 
 
 class Landed(Enum):

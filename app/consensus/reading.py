@@ -7,11 +7,11 @@ from hashlib import sha256
 import msgspec
 
 from app.consensus.errors import UnusableText
-from app.offload import Lane, LaneClosed, LaneError, LaneTimeout
 from app.rules.digest import text_digest
 from app.rules.errors import RuleTextError
 from app.rules.inspect import inspect_text
 from app.rules.validate import Profile
+from app.sandbox import Sandbox, SandboxClosed, SandboxError, SandboxTimeout
 
 REMEMBERED = 4096
 
@@ -30,7 +30,7 @@ class Reading(msgspec.Struct, frozen=True):
 
 
 def read_text(text: str) -> Reading:
-    """Look at a text; runs in a lane. Linear in the text, no regex of it is run."""
+    """Look at a text; runs in a sandbox. Linear in the text, no regex of it is run."""
     try:
         found = inspect_text(text, profile=Profile.PUBLISHED)
     except RuleTextError as error:
@@ -60,10 +60,10 @@ def _unrepeated(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 class TextReader:
-    """Reads texts in a lane and remembers the last ones: the second and third scanner's identical text is free."""
+    """Reads texts in a sandbox and remembers the last ones: the second and third scanner's identical text is free."""
 
-    def __init__(self, lane: Lane) -> None:
-        self._lane = lane
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
         self._known: OrderedDict[bytes, Reading] = OrderedDict()
 
     async def read(self, text: str) -> Reading:
@@ -72,12 +72,12 @@ class TextReader:
         reading = self._known.get(key)
         if reading is None:
             try:
-                reading = await self._lane.call(read_text, text)
-            except LaneClosed:
+                reading = await self._sandbox.call(read_text, text)
+            except SandboxClosed:
                 raise
-            except LaneTimeout as error:
+            except SandboxTimeout as error:
                 raise UnusableText("It takes too long to read.") from error
-            except LaneError as error:
+            except SandboxError as error:
                 raise UnusableText("It could not be read.") from error
             self._known[key] = reading
             if len(self._known) > REMEMBERED:

@@ -13,8 +13,8 @@ from sqlite_utils import Database
 from app.consensus.machine import Event
 from app.consensus.policy import ConsensusPolicy
 from app.consensus.store import load_case, move
+from app.http.timestamps import to_text
 from app.storage import Storage
-from app.wire.instants import to_text
 
 _NAME = "consensus_policy"
 _BATCH = 200

@@ -14,7 +14,7 @@ from app.consensus.policy import ConsensusPolicy
 from app.consensus.standing import missing
 from app.consensus.states import Status
 from app.consensus.store import Case, keep_variant, load_case, move, note_gate, retire
-from app.wire.instants import to_text
+from app.http.timestamps import to_text
 
 
 @dataclass(frozen=True, slots=True)

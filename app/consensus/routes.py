@@ -15,10 +15,10 @@ from app.consensus.review import By, Decision
 from app.consensus.service import Consensus
 from app.consensus.states import Status
 from app.consensus.submission import Outcome
-from app.wire.body import read_body
-from app.wire.envelope import AnyRequest, answer
-from app.wire.paging import cursor_for, page_of
-from app.wire.problem import Problem, bad_request, conflict, not_found
+from app.http.body import read_body
+from app.http.envelope import AnyRequest, answer
+from app.http.paging import cursor_for, page_of
+from app.http.problem import Problem, bad_request, conflict, not_found
 
 MAX_RULE_CHARACTERS = 65_536
 MAX_CLIENT_ID = 128

@@ -20,16 +20,16 @@ from app.consensus.states import Status
 from app.consensus.store import load_case, variant_text
 from app.consensus.submission import Receipt, Submission, record
 from app.consensus.views import Listed, Shown, Why, explain, list_proposals, show_proposal
-from app.offload import Lane
+from app.http.paging import Page
+from app.http.timestamps import to_text
+from app.sandbox import Sandbox
 from app.storage import Storage
-from app.wire.instants import to_text
-from app.wire.paging import Page
 
 
 class Consensus:
     """Proposals from first sight to a rule in service.
 
-    `inspect_lane` reads submitted texts (short), `gate_lane` runs foreign regexes (killed past its deadline).
+    `inspect_sandbox` reads submitted texts (short), `gate_sandbox` runs foreign regexes (killed past its deadline).
     `on_change` is called after the rules in service have changed, so that a publication can follow. Every method
     takes the instant; refusals are `ConsensusError`s.
     """
@@ -37,15 +37,15 @@ class Consensus:
     def __init__(
         self,
         storage: Storage,
-        inspect_lane: Lane,
-        gate_lane: Lane,
+        inspect_sandbox: Sandbox,
+        gate_sandbox: Sandbox,
         policy: ConsensusPolicy,
         on_change: OnChange,
     ) -> None:
         self.policy = policy
         self._storage = storage
-        self._reader = TextReader(inspect_lane)
-        self._gate_lane = gate_lane
+        self._reader = TextReader(inspect_sandbox)
+        self._gate_sandbox = gate_sandbox
         self._on_change = on_change
         self._cycle = asyncio.Lock()
 
@@ -108,7 +108,7 @@ class Consensus:
             return digest, variant_text(db, pattern_hash, digest)
 
         digest, text = await self._storage.read(chosen)
-        gated = await check(self._gate_lane, text, self.policy.quality)
+        gated = await check(self._gate_sandbox, text, self.policy.quality)
         if gated.reasons:
             raise Refused("The gate refuses this text.", reasons=gated.reasons)
         return await self._storage.write(
@@ -124,7 +124,7 @@ class Consensus:
         reading = await self._reader.read(text)
         if reading.problems:
             raise UnusableText("This text is not a rule yet.", reading.problems)
-        gated = await check(self._gate_lane, text, self.policy.quality)
+        gated = await check(self._gate_sandbox, text, self.policy.quality)
         if gated.reasons:
             raise UnusableText("The gate refuses this text.", gated.reasons)
         return await self._storage.write(
@@ -151,7 +151,7 @@ class Consensus:
         """Promote what is confirmed; one cycle at a time, a second caller waits for the first."""
         async with self._cycle:
             return await promote_confirmed_proposals(
-                self._storage, self._gate_lane, self.policy, now, self._on_change
+                self._storage, self._gate_sandbox, self.policy, now, self._on_change
             )
 
     async def adopt_policy(self, now: datetime) -> int:

@@ -10,8 +10,8 @@ from app.consensus.policy import ConsensusPolicy
 from app.consensus.standing import missing
 from app.consensus.states import OPEN, Status
 from app.consensus.store import Case, load_case
+from app.http.paging import Page
 from app.rules.store import rule_of_pattern
-from app.wire.paging import Page
 
 MAX_TEXTS = 20
 """Texts shown side by side: 5,000 Guards may send as many drafts of 64 KiB for one hash."""

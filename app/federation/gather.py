@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from app.federation.bundle.references import is_reference, known_references, set_aside_again
+from app.bundles.references import is_reference, known_references, set_aside_again
 from app.federation.offer import Fit, Unfit, stated_id
 from app.federation.progress import Progress
 from app.federation.sources.collect import collect
@@ -22,11 +22,11 @@ from app.federation.sources.spool import read_span
 from app.federation.store import adopted_version, set_aside_of
 from app.federation.upstream import DirectoryUpstream, HttpUpstream, NpmUpstream, Upstream
 from app.federation.versions import rules_of
-from app.offload import Lane, LaneError
+from app.http.timestamps import to_text
 from app.rules.store import put_text
 from app.rules.validate import Profile
+from app.sandbox import Sandbox, SandboxError
 from app.storage import Storage
-from app.wire.instants import to_text
 
 SLACK_SECONDS = 30.0
 """What a source may take beyond the upstream's timeout before its process is killed."""
@@ -42,13 +42,13 @@ BEGINNING = 4096
 async def ask(upstream: Upstream, memory: Memory, now: datetime, spool: Path) -> Collected:
     """What the upstream offers; a process that died or took too long is a failure like any other."""
     seconds = upstream.timeout + SLACK_SECONDS if isinstance(upstream, HttpUpstream) else LOCAL_SECONDS
-    lane = Lane(seconds)
+    sandbox = Sandbox(seconds)
     try:
-        return await lane.call(collect, upstream, memory, to_text(now), str(spool))
-    except LaneError as error:
+        return await sandbox.call(collect, upstream, memory, to_text(now), str(spool))
+    except SandboxError as error:
         return lost(error)
     finally:
-        await lane.close()
+        await sandbox.close()
 
 
 async def look_at_all(
@@ -58,7 +58,7 @@ async def look_at_all(
 
     Texts that the upstream offered last are known; all others are looked at and, if they are rules, kept. Authors'
     own files must be complete; a server passes on what it was given, also the stripped rules of the pyatr package.
-    Raises `LaneError` when that takes too long or its process dies, `StorageUnavailable`.
+    Raises `SandboxError` when that takes too long or its process dies, `StorageUnavailable`.
     """
     known, aside = await storage.read(lambda db: _known(db, upstream, collected))
     fit = [Fit(known[item.digest], item) for item in collected.items if item.digest in known]
@@ -69,23 +69,23 @@ async def look_at_all(
     if not unknown:
         return fit, unfit
     profile = Profile.PUBLISHED if isinstance(upstream, (NpmUpstream, DirectoryUpstream)) else Profile.BUNDLED
-    lane = Lane(LOOK_SECONDS)
+    sandbox = Sandbox(LOOK_SECONDS)
     try:
         for start in range(0, len(unknown), BATCH):
             batch = unknown[start : start + BATCH]
             spans = [(item.start, item.size) for item in batch]
-            looked = await lane.call(look_at_items, str(spool), spans, profile.value)
+            looked = await sandbox.call(look_at_items, str(spool), spans, profile.value)
             good, bad = _sort(batch, looked)
             await storage.write(lambda db, good=good: _keep(db, [look for _, look in good]))  # type: ignore[misc]
             fit += [found for found, _ in good]
             unfit += await asyncio.to_thread(_unfit, spool, bad)
             progress.looked += len(batch)
     finally:
-        await lane.close()
+        await sandbox.close()
     return fit, unfit
 
 
-def lost(error: LaneError) -> Collected:
+def lost(error: SandboxError) -> Collected:
     """The answer of a process that died, took too long or met a fault of ours."""
     return Collected(
         "failed", failure=Failure("worker", f"The process that pulls failed: {str(error)[:300]}.")

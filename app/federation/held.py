@@ -9,7 +9,7 @@ from sqlite_utils import Database
 
 from app.federation.decide import STOPPED, Change, Decision, Kind, Known, Text
 from app.federation.errors import HeldMoved, UnknownChange
-from app.wire.paging import Page
+from app.http.paging import Page
 
 HeldState = Literal["held", "refused"]
 

@@ -11,12 +11,12 @@ from app.access import audit
 from app.federation import held, store, versions
 from app.federation.decide import Change, Decision, Kind, Terms, Text, decide
 from app.federation.offer import Fit, Unfit, settle
-from app.federation.overlay.store import settle as settle_overlay
 from app.federation.progress import PullFailure, PullResult
 from app.federation.sources.collected import Collected, Failure
 from app.federation.upstream import UpstreamBase
+from app.http.timestamps import to_text
+from app.overlay.store import settle as settle_overlay
 from app.rules.store import hold_rule, withdraw, yield_id
-from app.wire.instants import to_text
 
 AUTOMATIC = "federation"
 """How the audit log names pulls, which nobody in particular asks for."""

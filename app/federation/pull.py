@@ -23,10 +23,10 @@ from app.federation.progress import Outcome, Progress, PullFailure, PullResult
 from app.federation.schedule import next_pull
 from app.federation.sources.collected import Collected, Failure, Memory, SourceError
 from app.federation.upstream import Upstream
-from app.offload import LaneError
+from app.http.problem import Problem
+from app.http.timestamps import to_text
+from app.sandbox import SandboxError
 from app.storage import Storage, StorageUnavailable
-from app.wire.instants import to_text
-from app.wire.problem import Problem
 
 log = logging.getLogger(__name__)
 
@@ -166,7 +166,7 @@ class Puller:
             progress.state = "looking"
             try:
                 fit, unfit = await look_at_all(self._storage, upstream, collected, spool, progress)
-            except LaneError as error:
+            except SandboxError as error:
                 collected = lost(error)
             except SourceError as error:
                 collected = Collected("failed", failure=error.failure)

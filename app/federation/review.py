@@ -10,9 +10,9 @@ from sqlite_utils import Database
 from app.access import audit
 from app.federation import held, store
 from app.federation.landing import MAX_NAMED, put_in_service
-from app.federation.overlay.store import settle as settle_overlay
 from app.federation.upstream import UpstreamBase
-from app.wire.instants import to_text
+from app.http.timestamps import to_text
+from app.overlay.store import settle as settle_overlay
 
 
 @dataclass(frozen=True, slots=True)

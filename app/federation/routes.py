@@ -14,12 +14,12 @@ from app.federation.errors import FederationError, HeldMoved, UnknownChange, Unk
 from app.federation.held import HeldState, ShownChange
 from app.federation.review import By
 from app.federation.service import Federation
-from app.offload import Lane, LaneClosed, LaneError
+from app.http.body import read_body
+from app.http.envelope import AnyRequest, answer
+from app.http.paging import cursor_for, page_of
+from app.http.problem import bad_request, conflict, not_found
 from app.rules.difference import FieldChange, field_changes
-from app.wire.body import read_body
-from app.wire.envelope import AnyRequest, answer
-from app.wire.paging import cursor_for, page_of
-from app.wire.problem import bad_request, conflict, not_found
+from app.sandbox import Sandbox, SandboxClosed, SandboxError
 
 T = TypeVar("T")
 MAX_NAMED = 20_000
@@ -121,7 +121,7 @@ async def list_held(request: AnyRequest, name: FromPath[str]) -> Response[bytes]
 async def show_held(request: AnyRequest, name: FromPath[str], rule_id: FromPath[str]) -> Response[bytes]:
     """One held or refused change, field by field."""
     shown, before, after = await _settled(_federation(request).show_held(name, rule_id))
-    fields = await compare(request.app.state.inspect_lane, before, after)
+    fields = await compare(request.app.state.inspect_sandbox, before, after)
     return answer(
         request, WholeChange(**msgspec.structs.asdict(shown), fields=fields, before=before, after=after)
     )
@@ -147,16 +147,16 @@ async def refuse(request: AnyRequest, name: FromPath[str]) -> Response[bytes]:
     return answer(request, {"refused": refused, "published": None})
 
 
-async def compare(lane: Lane, before: str | None, after: str | None) -> list[FieldChange]:
+async def compare(sandbox: Sandbox, before: str | None, after: str | None) -> list[FieldChange]:
     """The change field by field; one that cannot be compared says so, since somebody must decide on it all the same.
 
-    Raises `LaneClosed` when the server stops.
+    Raises `SandboxClosed` when the server stops.
     """
     try:
-        return await lane.call(field_changes, before, after)
-    except LaneClosed:
+        return await sandbox.call(field_changes, before, after)
+    except SandboxClosed:
         raise
-    except LaneError as error:
+    except SandboxError as error:
         return [FieldChange("...", None, f"cannot be compared field by field: {error}")]
 
 

@@ -13,7 +13,6 @@ from app.federation import held, review, store, versions
 from app.federation.errors import NothingToPull, PullsHeld, UnknownUpstream
 from app.federation.held import HeldState, ShownChange
 from app.federation.landing import AUTOMATIC, Audit
-from app.federation.overlay.store import settle as settle_overlay
 from app.federation.progress import Progress, PullResult
 from app.federation.pull import Gather, Publish, Pull, Puller
 from app.federation.review import By
@@ -22,9 +21,10 @@ from app.federation.sources.collected import SetAside
 from app.federation.status import Status, is_pulled, read_status
 from app.federation.upstream import HttpUpstream, Upstream
 from app.federation.versions import ShownVersion
+from app.http.paging import Page
+from app.http.timestamps import from_text, to_text
+from app.overlay.store import settle as settle_overlay
 from app.storage import Storage
-from app.wire.instants import from_text, to_text
-from app.wire.paging import Page
 
 HoldReason = Callable[[], Awaitable[str | None]]
 """Why a rollback holds pulls, or None when none does."""

@@ -11,7 +11,7 @@ from app.federation.progress import PullFailure
 from app.federation.schedule import stale_after
 from app.federation.sources.collected import FailureCode
 from app.federation.upstream import BundleUpstream, Policy, Upstream
-from app.wire.instants import from_text
+from app.http.timestamps import from_text
 
 State = Literal["never", "ok", "failing", "stale"]
 

@@ -7,7 +7,7 @@ import msgspec
 from sqlite_utils import Database
 
 from app.federation.decide import Text
-from app.wire.paging import Page
+from app.http.paging import Page
 
 KEEP = 20
 """Versions of an upstream that are kept besides those in use."""

@@ -10,11 +10,11 @@ from litestar.response import Response
 
 from app import __version__
 from app.access.guards import instant_of, require_reporter
-from app.intel.badge import SkillIndex, badge, knowledge_of
-from app.intel.lists import normal_name
-from app.intel.privacy import bounded
-from app.wire.envelope import AnyRequest, answer
-from app.wire.instants import to_text
+from app.http.envelope import AnyRequest, answer
+from app.http.timestamps import to_text
+from app.intel.skills.badge import SkillIndex, badge, knowledge_of
+from app.intel.skills.verdict import normal_name
+from app.privacy.anonymisation import bounded
 
 BADGE_CACHING = {"Cache-Control": "private, max-age=300"}
 _anybody = [require_reporter()]

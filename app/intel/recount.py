@@ -13,12 +13,12 @@ import msgspec
 from sqlite_utils import Database
 
 from app.consensus.policy import ConsensusPolicy
-from app.intel.counting import VoteCounter
-from app.intel.indicator_store import digests_of, listed_digests, recount_indicator
-from app.intel.indicators import Kind
-from app.intel.skills import all_names, names_of, recount_skill
+from app.http.timestamps import from_text, to_text
+from app.intel.indicators.model import Kind
+from app.intel.indicators.store import digests_of, listed_digests, recount_indicator
+from app.intel.skills.recount import VoteCounter
+from app.intel.skills.store import all_names, names_of, recount_skill
 from app.storage import Storage
-from app.wire.instants import from_text, to_text
 
 T = TypeVar("T")
 _NAME = "intel_counted"

@@ -12,10 +12,11 @@ from app.access import audit
 from app.access.networks import Networks
 from app.consensus.policy import ConsensusPolicy
 from app.consensus.review import By
-from app.intel import indicator_store, skills, tallies
-from app.intel.book import Book
-from app.intel.counting import VoteCounter
-from app.intel.indicator_store import (
+from app.http.response_cache import Book
+from app.http.timestamps import to_text
+from app.intel.indicators import store as indicator_store
+from app.intel.indicators.model import Kind
+from app.intel.indicators.store import (
     Indicator,
     all_indicators,
     delete_indicator,
@@ -23,18 +24,19 @@ from app.intel.indicator_store import (
     note_sightings,
     put_entry,
 )
-from app.intel.indicators import Kind
-from app.intel.lists import normal_name
 from app.intel.policy import IntelPolicy
-from app.intel.privacy import Pseudonyms, to_hour
-from app.intel.reporter import Reporter
-from app.intel.sealed import keep_sealed
-from app.intel.skill_lists import Skill, load_skills
-from app.intel.skills import NewReport, NewVote, Side
-from app.intel.threats import Channel, Threat, keep_threats
-from app.offload import LaneError
+from app.intel.reports.reporter import Reporter
+from app.intel.reports.sealed import keep_sealed
+from app.intel.reports.threats import Channel, Threat, keep_threats
+from app.intel.skills import store as skill_store
+from app.intel.skills.recount import VoteCounter
+from app.intel.skills.served import Skill, load_skills
+from app.intel.skills.store import NewReport, NewVote, Side
+from app.intel.skills.verdict import normal_name
+from app.intel.telemetry import hourly_store
+from app.privacy.anonymisation import Pseudonyms, to_hour
+from app.sandbox import SandboxError
 from app.storage import Storage
-from app.wire.instants import to_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +92,14 @@ class Intel:
             if threat.exact_source is not None and not self._own.contains(threat.exact_source)
         ]
         counts = {
-            tallies.THREATS: len(received.threats),
-            tallies.CLEAN: received.clean,
-            tallies.SEALED: len(received.sealed),
-            tallies.KEYLESS: int(reporter.subject is None),
+            hourly_store.THREATS: len(received.threats),
+            hourly_store.CLEAN: received.clean,
+            hourly_store.SEALED: len(received.sealed),
+            hourly_store.KEYLESS: int(reporter.subject is None),
         }
 
         def work(db: Database) -> indicator_store.Outcome:
-            tallies.tally(db, hour, counts)
+            hourly_store.tally(db, hour, counts)
             keep_threats(db, channel, received.threats, reporter, hour)
             if self._policy.keep_sealed:
                 keep_sealed(db, received.sealed, reporter, hour)
@@ -112,13 +114,13 @@ class Intel:
         """Keep reports that skills are a risk."""
         hour, at = to_text(to_hour(now)), to_text(now)
         counts = {
-            tallies.SKILL_THREATS: len(reports),
-            tallies.KEYLESS: int(reporter.subject is None),
+            hourly_store.SKILL_THREATS: len(reports),
+            hourly_store.KEYLESS: int(reporter.subject is None),
         }
 
-        def work(db: Database) -> skills.Outcome:
-            tallies.tally(db, hour, counts)
-            return skills.report_skills(db, reports, reporter, hour, at, self.consensus)
+        def work(db: Database) -> skill_store.Outcome:
+            hourly_store.tally(db, hour, counts)
+            return skill_store.report_skills(db, reports, reporter, hour, at, self.consensus)
 
         self._note(await self._storage.write(work))
 
@@ -126,9 +128,9 @@ class Intel:
         """Keep an identity's votes that skills can be trusted."""
         hour, at = to_text(to_hour(now)), to_text(now)
 
-        def work(db: Database) -> skills.Outcome:
-            tallies.tally(db, hour, {tallies.SKILL_TRUST: len(votes)})
-            return skills.vouch_for_skills(db, votes, reporter, hour, at, self.consensus)
+        def work(db: Database) -> skill_store.Outcome:
+            hourly_store.tally(db, hour, {hourly_store.SKILL_TRUST: len(votes)})
+            return skill_store.vouch_for_skills(db, votes, reporter, hour, at, self.consensus)
 
         self._note(await self._storage.write(work))
 
@@ -140,7 +142,7 @@ class Intel:
         try:
             if await self._votes.count(names, policy, at):
                 self.skill_list.drifted()
-        except LaneError:
+        except SandboxError:
             self._due_skills |= names
             raise
         for digest, value in values.items():
@@ -150,7 +152,7 @@ class Intel:
             if await self._storage.write(count):
                 self.indicator_list.drifted()
 
-    def _note(self, outcome: skills.Outcome) -> None:
+    def _note(self, outcome: skill_store.Outcome) -> None:
         self._due_skills |= outcome.due
         if outcome.changed:
             self.skill_list.drifted()
@@ -162,7 +164,7 @@ class Intel:
         rows = [(normal_name(name), name, skill_hash) for name, skill_hash in entries]
 
         def work(db: Database) -> int:
-            added = skills.put_entries(db, side, rows, reason, by.actor, to_text(by.now))
+            added = skill_store.put_entries(db, side, rows, reason, by.actor, to_text(by.now))
             detail = {"skills": [name for name, _, _ in rows], "reason": reason}
             _audit(db, by, f"skill.{side}list", None, detail)
             return added
@@ -177,7 +179,7 @@ class Intel:
         def work(db: Database) -> int:
             gone = 0
             for name in names:
-                rows = skills.forget_skill(db, side, name, to_text(by.now), self.consensus)
+                rows = skill_store.forget_skill(db, side, name, to_text(by.now), self.consensus)
                 if rows:
                     _audit(db, by, f"skill.un{side}list", name, {"rows": rows})
                 gone += rows

@@ -13,15 +13,15 @@ from typing import Any
 import msgspec
 from sqlite_utils import Database
 
-from app.intel import tallies
-from app.intel.badge import knowledge_of
+from app.http.timestamps import to_text
 from app.intel.service import Intel
-from app.intel.skill_lists import Skill
-from app.intel.tools_store import scan_totals
+from app.intel.skills.badge import knowledge_of
+from app.intel.skills.served import Skill
+from app.intel.telemetry import hourly_store
+from app.intel.telemetry.store import scan_totals
 from app.publication.edition import Edition
 from app.publication.publisher import Publisher
 from app.storage import Storage
-from app.wire.instants import to_text
 
 FRESH_SECONDS = 30
 SEEN_DAYS = 30
@@ -178,18 +178,18 @@ def _served(edition: Edition | None) -> dict[str, Counter[str]]:
 def _numbers(
     db: Database, served: dict[str, Counter[str]], skills: Sequence[Skill], now: datetime
 ) -> Numbers:
-    ever = tallies.totals(db)
-    last_day = tallies.totals(db, since=to_text(now - timedelta(hours=24)))
+    ever = hourly_store.totals(db)
+    last_day = hourly_store.totals(db, since=to_text(now - timedelta(hours=24)))
     rules = served["source"].total()
     badges = _badges(skills)
     stats = Stats(
-        total_threats=ever.get(tallies.THREATS, 0),
+        total_threats=ever.get(hourly_store.THREATS, 0),
         total_rules=rules,
         top_attack_types=[TypeCount(*row) for row in _top(db, "attack_type", 10)],
         top_mitre_techniques=[TechniqueCount(*row) for row in _top(db, "mitre_technique", 10)],
-        last_24h_threats=last_day.get(tallies.THREATS, 0),
+        last_24h_threats=last_day.get(hourly_store.THREATS, 0),
         proposal_stats=_proposals(db),
-        skill_threats_total=ever.get(tallies.SKILL_THREATS, 0),
+        skill_threats_total=ever.get(hourly_store.SKILL_THREATS, 0),
         skill_blacklist_total=sum(skill.is_blacklisted for skill in skills),
         rules_by_category=[CategoryCount(*item) for item in served["category"].most_common(20)],
         rules_by_severity=[SeverityCount(*item) for item in served["severity"].most_common()],

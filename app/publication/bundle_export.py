@@ -8,12 +8,12 @@ from typing import cast
 import jwt
 from sqlite_utils import Database
 
-from app.access.signing_keys import SigningKey
-from app.federation.bundle.format import BundledRule, Manifest, digest_of, write_bundle
+from app.bundles.format import BundledRule, Manifest, digest_of, write_bundle
 from app.federation.sources.collected import Source
+from app.http.timestamps import to_text
 from app.publication import store
 from app.publication.errors import NothingNewer
-from app.wire.instants import to_text
+from app.signing.keys import SigningKey
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,11 @@ from app.access import audit
 from app.access.guards import actor_of, instant_of, principal_of, require
 from app.access.roles import Role
 from app.federation.sources.collected import SourceError
+from app.http.envelope import AnyRequest
+from app.http.problem import conflict, not_found
 from app.publication.bundle_export import Export, export_bundle
 from app.publication.errors import NoSuchPublication, NothingNewer
 from app.publication.routes import no_publication, serial_of
-from app.wire.envelope import AnyRequest
-from app.wire.problem import conflict, not_found
 
 
 @get("/api/admin/bundles/export", guards=[require(Role.ADMIN)])

@@ -23,13 +23,13 @@ from app.access.guards import (
 from app.access.principal import Principal
 from app.access.refusals import too_fast
 from app.access.roles import Role
+from app.http.conditional import is_current
+from app.http.envelope import AnyRequest, request_id
+from app.http.prepared import NotModified, Prepared, accepts_gzip
+from app.http.problem import Problem, bad_request
 from app.publication.canary import in_canary_slice
 from app.publication.edition import Edition, Representation, Sheet, tail
-from app.publication.responses import NotModified, Prepared, accepts_gzip
 from app.publication.selection import Selection, selection_of
-from app.wire.conditional import is_current
-from app.wire.envelope import AnyRequest, request_id
-from app.wire.problem import Problem, bad_request
 
 # These are the routes that a whole fleet polls, so the guard is called in the handler: Litestar copies the
 # handler object for each guard of each request, which is an eighth of what a 304 costs (measured).

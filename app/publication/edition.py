@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from app.publication.body import PreparedBody
+from app.http.prepared import PreparedBody
+from app.http.timestamps import to_http_date, to_text
 from app.publication.compose import Ring
-from app.wire.instants import to_http_date, to_text
 
 Representation = Literal["live", "yaml", "guard"]
 Sign = Callable[[bytes], str]

@@ -6,8 +6,8 @@ A JWS with serial, set digest, issue and expiry time, in the header `Threatcloud
 
 import jwt
 
-from app.access.signing_keys import SigningKeys
 from app.publication.edition import Edition
+from app.signing.keys import SigningKeys
 
 HEADER = "Threatcloud-Freshness"
 LIFETIME_SECONDS = 600

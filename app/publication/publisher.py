@@ -13,15 +13,15 @@ import jwt
 import msgspec
 from sqlite_utils import Database
 
-from app.access.signing_keys import SigningKeys
-from app.offload.memory import give_back
+from app.http.timestamps import from_text, to_text
 from app.publication import store
 from app.publication.compose import Difference, Member, compose, difference, in_order, set_digest
 from app.publication.edition import Edition, Sign, print_edition
 from app.publication.errors import NothingHeld
 from app.publication.policy import PublicationPolicy
+from app.sandbox.memory import give_back
+from app.signing.keys import SigningKeys
 from app.storage import Storage
-from app.wire.instants import from_text, to_text
 
 log = logging.getLogger(__name__)
 Audit = Callable[[Database], Any]

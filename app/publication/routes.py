@@ -12,13 +12,13 @@ from sqlite_utils import Database
 from app.access import audit
 from app.access.guards import actor_of, instant_of, principal_of, require, require_reader
 from app.access.roles import Role
+from app.http.body import read_body
+from app.http.envelope import AnyRequest, answer
+from app.http.paging import cursor_for, page_of
+from app.http.problem import Problem, bad_request, conflict, not_found
 from app.publication import store
 from app.publication.compose import difference
 from app.publication.errors import NoSuchPublication, NothingHeld
-from app.wire.body import read_body
-from app.wire.envelope import AnyRequest, answer
-from app.wire.paging import cursor_for, page_of
-from app.wire.problem import Problem, bad_request, conflict, not_found
 
 Serial = Annotated[int, PathParameter(ge=1, le=1 << 53)]
 

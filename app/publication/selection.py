@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from app.http.problem import bad_request
+from app.http.timestamps import from_text, to_text
 from app.publication.edition import Entry, Sheet
-from app.wire.instants import from_text, to_text
-from app.wire.problem import bad_request
 
 SINCE_OVERLAP = timedelta(minutes=5)
 """Clients send their own clock as `since` (measured, every Guard), so that much skew must lose nothing."""

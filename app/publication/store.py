@@ -6,11 +6,11 @@ from datetime import datetime
 import msgspec
 from sqlite_utils import Database
 
-from app.publication.body import PreparedBody
+from app.http.prepared import PreparedBody
+from app.http.timestamps import from_text
 from app.publication.compose import Member, Ring
 from app.publication.edition import Edition, Entry, Representation, ServedRule, Sheet
 from app.publication.errors import NoSuchPublication
-from app.wire.instants import from_text
 
 
 class Record(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Everything there is to say about one text, for `threatcloud rules check` (runs in a lane)."""
+"""Everything there is to say about one text, for `threatcloud rules check` (runs in a sandbox)."""
 
 from typing import Literal
 
@@ -17,7 +17,7 @@ class CheckResult(msgspec.Struct, frozen=True):
 
 
 def check_text(text: str, quality: Literal["standard", "strict"]) -> CheckResult:
-    """Run the whole gate on a text; bounded only by the lane's deadline."""
+    """Run the whole gate on a text; bounded only by the sandbox's deadline."""
     look = look_at(text)
     if look.inspection is None:
         return CheckResult(False, (f"{look.field}: {look.reason}",), None)

@@ -1,6 +1,6 @@
 """What changed between two texts of one rule, field by field, as people review it.
 
-Called in a lane, since the texts are foreign: arguments and results are what msgpack carries.
+Called in a sandbox, since the texts are foreign: arguments and results are what msgpack carries.
 """
 
 import json

@@ -10,7 +10,7 @@ import json
 import re
 
 from app.rules.errors import GuardRefusal, PatternError
-from app.rules.js_parser import parse_js, wants_unicode
+from app.rules.redos.js_parser import parse_js, wants_unicode
 from app.rules.regexes import split_flags
 from app.rules.rule import as_mapping
 

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from sqlite_utils import Database
 
-from app.wire.paging import Page
+from app.http.paging import Page
 
 FILTERS = ("origin", "state", "category", "severity")
 _SUMMARY = (

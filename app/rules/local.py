@@ -7,10 +7,10 @@ from typing import Literal
 import msgspec
 from sqlite_utils import Database
 
-from app.offload import Lane, LaneError
 from app.rules.inspect import Inspection
 from app.rules.look import look_at
 from app.rules.store import LOCAL, hold_rule, put_text, rules_with_id, withdraw, yield_id
+from app.sandbox import Sandbox, SandboxError
 
 Change = Literal["added", "changed", "unchanged"]
 
@@ -51,22 +51,24 @@ class ImportRefused(Exception):
 Inspected = tuple[RuleFile, Inspection]
 
 
-async def inspect_files(lane: Lane, files: Sequence[RuleFile]) -> list[Inspected]:
-    """Look at every text in the lane; raises `ImportRefused` with all that is wrong with them."""
-    inspected, mistakes = await sort_files(lane, files)
+async def inspect_files(sandbox: Sandbox, files: Sequence[RuleFile]) -> list[Inspected]:
+    """Look at every text in the sandbox; raises `ImportRefused` with all that is wrong with them."""
+    inspected, mistakes = await sort_files(sandbox, files)
     if mistakes:
         raise ImportRefused(mistakes)
     return inspected
 
 
-async def sort_files(lane: Lane, files: Sequence[RuleFile]) -> tuple[list[Inspected], list[Mistake]]:
-    """Look at every text in the lane; returns what is a rule, and all that is wrong with the others."""
-    looks = await asyncio.gather(*(lane.call(look_at, file.text) for file in files), return_exceptions=True)
+async def sort_files(sandbox: Sandbox, files: Sequence[RuleFile]) -> tuple[list[Inspected], list[Mistake]]:
+    """Look at every text in the sandbox; returns what is a rule, and all that is wrong with the others."""
+    looks = await asyncio.gather(
+        *(sandbox.call(look_at, file.text) for file in files), return_exceptions=True
+    )
     inspected: list[Inspected] = []
     mistakes: list[Mistake] = []
     names: dict[str, str] = {}
     for file, look in zip(files, looks, strict=True):
-        if isinstance(look, LaneError):
+        if isinstance(look, SandboxError):
             mistakes.append(Mistake(file.name, "text", str(look)))
         elif isinstance(look, BaseException):
             raise look

@@ -1,4 +1,4 @@
-"""`inspect_text` for a lane: a refusal comes back as a value, since an exception cannot."""
+"""`inspect_text` for a sandbox: a refusal comes back as a value, since an exception cannot."""
 
 import msgspec
 

@@ -11,6 +11,11 @@ from sqlite_utils import Database
 from app.access import audit
 from app.access.guards import actor_of, instant_of, principal_of, require
 from app.access.roles import Role
+from app.http.body import read_body
+from app.http.envelope import AnyRequest, answer
+from app.http.paging import cursor_for, page_of
+from app.http.problem import Problem, conflict, not_found
+from app.http.timestamps import to_text
 from app.rules.listing import FILTERS, list_rules, show_rule
 from app.rules.local import (
     Imported,
@@ -20,11 +25,6 @@ from app.rules.local import (
     inspect_files,
     withdraw_local,
 )
-from app.wire.body import read_body
-from app.wire.envelope import AnyRequest, answer
-from app.wire.instants import to_text
-from app.wire.paging import cursor_for, page_of
-from app.wire.problem import Problem, conflict, not_found
 
 IMPORT_MAX_BYTES = 64 * 1024 * 1024
 """785 published rules are 7.6 MB of JSON."""
@@ -83,7 +83,7 @@ async def import_rules(request: AnyRequest) -> Response[bytes]:
         return imported
 
     try:
-        inspected = await inspect_files(request.app.state.inspect_lane, body.rules)
+        inspected = await inspect_files(request.app.state.inspect_sandbox, body.rules)
         imported = await request.app.state.storage.write(keep)
     except ImportRefused as refused:
         raise Problem(

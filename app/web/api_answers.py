@@ -5,12 +5,12 @@ from typing import Any, Literal
 import msgspec
 
 from app.access.keys import KeyRecord
-from app.access.signing_keys import KeyUse
 from app.consensus.states import Status
 from app.consensus.submission import Outcome
 from app.federation.progress import Progress
-from app.intel.skill_routes import SkillToBlock, SkillVote
-from app.intel.threats import Event
+from app.intel.reports.threats import Event
+from app.intel.skills.routes import SkillToBlock, SkillVote
+from app.signing.keys import KeyUse
 
 
 class Alive(msgspec.Struct):

@@ -12,7 +12,6 @@ from app.access.chain import ChainReport
 from app.access.keys import KeyRecord
 from app.access.roles import Role
 from app.access.routes import HeldKey, NewKey, NewPartnerKey, Registration
-from app.access.signing_keys import KeyUse
 from app.consensus.cycle import CycleReport
 from app.consensus.feedback import Tally
 from app.consensus.routes import (
@@ -27,30 +26,26 @@ from app.consensus.routes import (
 )
 from app.consensus.states import Status
 from app.consensus.views import Listed, Shown, Why
-from app.federation.bundle.routes import ImportedBundle
+from app.federation.bundle_routes import ImportedBundle
 from app.federation.held import HeldState, ShownChange
-from app.federation.overlay.resolve import State
-from app.federation.overlay.routes import AnyNewEntry
-from app.federation.overlay.views import Compared
-from app.federation.overlay.views import Listed as OverlayEntry
 from app.federation.routes import Approval as ChangeApproval
 from app.federation.routes import ChangeRefusal, WholeChange
 from app.federation.status import Status as UpstreamStatus
 from app.federation.versions import ShownVersion
-from app.intel.analyze import Analyses, Skills
-from app.intel.feed_routes import IndicatorToDelete, NewIndicator
-from app.intel.fleet import FleetAgent, Standing
-from app.intel.fleet_routes import Recorded, RegisteredAgent, Stale
-from app.intel.indicator_store import Indicator
-from app.intel.indicators import Kind
-from app.intel.manager import AgentEvent, AgentHeartbeat, AgentRegistration, DeviceHeartbeat
+from app.fleet.agents import FleetAgent, Standing
+from app.fleet.manager import AgentEvent, AgentHeartbeat, AgentRegistration, DeviceHeartbeat
+from app.fleet.routes import Recorded, RegisteredAgent, Stale
+from app.http.paging import MAX_LIMIT
+from app.intel.indicators.model import Kind
+from app.intel.indicators.routes import IndicatorToDelete, NewIndicator
+from app.intel.indicators.store import Indicator
 from app.intel.public_routes import Version
-from app.intel.rules_sync import PushedRules, Synced
-from app.intel.skill_routes import SkillThreat, SkillToForget
-from app.intel.skills import StoredReport
+from app.intel.reports.threats import Channel, StoredThreat, TrapEvent
+from app.intel.skills.analysis import Analyses, Skills
+from app.intel.skills.routes import SkillThreat, SkillToForget
+from app.intel.skills.store import StoredReport
 from app.intel.stats import BadgeStats, Metrics, Stats
-from app.intel.threats import Channel, StoredThreat, TrapEvent
-from app.intel.tools import (
+from app.intel.telemetry.totals import (
     Activation,
     ActivationTotals,
     ScanEvent,
@@ -60,12 +55,17 @@ from app.intel.tools import (
     Usage,
     UsageTotals,
 )
+from app.overlay.resolve import State
+from app.overlay.routes import AnyNewEntry
+from app.overlay.views import Compared
+from app.overlay.views import Listed as OverlayEntry
 from app.publication.routes import Reason
 from app.rules.listing import Shown as HeldRule
 from app.rules.local import Imported
 from app.rules.routes import ImportBody, WithdrawBody
+from app.rules.sync import PushedRules, Synced
+from app.signing.keys import KeyUse
 from app.web import api_answers as answers
-from app.wire.paging import MAX_LIMIT
 
 JSON = "application/json"
 FILE = "application/octet-stream"

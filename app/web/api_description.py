@@ -15,8 +15,8 @@ from litestar.routes import HTTPRoute
 
 from app import __version__
 from app.access.guards import Guard, public
+from app.http.envelope import AnyRequest
 from app.web.api_contract import CONTRACTS, JSON, PATH_PARAMETERS, Contract
-from app.wire.envelope import AnyRequest
 
 PATH = "/api/openapi/openapi.json"
 _REFUSAL = {

@@ -13,22 +13,23 @@ from app.access.networks import Networks
 from app.access.routes import access_handlers
 from app.config import Config
 from app.consensus.routes import consensus_handlers
-from app.federation.bundle.routes import bundle_import_handlers
-from app.federation.overlay.routes import overlay_handlers
+from app.federation.bundle_routes import bundle_import_handlers
 from app.federation.routes import federation_handlers
-from app.intel.feed_routes import feed_handlers
-from app.intel.fleet_routes import fleet_handlers
+from app.fleet.routes import fleet_handlers
+from app.http.problem import Problem
+from app.intel.indicators.routes import feed_handlers
 from app.intel.public_routes import public_handlers
-from app.intel.rules_sync import sync_rules
-from app.intel.skill_routes import skill_handlers
-from app.intel.subject_routes import subject_handlers
-from app.intel.threat_routes import threat_handlers
-from app.intel.tool_routes import tool_handlers
-from app.offload import LaneClosed
+from app.intel.reports.routes import threat_handlers
+from app.intel.skills.routes import skill_handlers
+from app.intel.telemetry.routes import tool_handlers
+from app.overlay.routes import overlay_handlers
+from app.privacy.routes import subject_handlers
 from app.publication.bundle_routes import bundle_export_handlers
 from app.publication.distribution import distribution_handlers
 from app.publication.routes import publication_handlers
 from app.rules.routes import rules_handlers
+from app.rules.sync import sync_rules
+from app.sandbox import SandboxClosed
 from app.storage import StorageUnavailable
 from app.web.access_log import AccessLog
 from app.web.api_description import show_description
@@ -38,17 +39,16 @@ from app.web.edge import Edge
 from app.web.errors import (
     on_defect,
     on_http_exception,
-    on_lane_closed,
     on_problem,
+    on_sandbox_closed,
     on_storage_unavailable,
 )
 from app.web.health import health_handlers
 from app.web.lifespan import opened
 from app.web.metrics import metrics
-from app.web.notify import NOBODY, Supervisor
 from app.web.options import options_handlers
-from app.web.watch import watched
-from app.wire.problem import Problem
+from app.web.supervision.notify import NOBODY, Supervisor
+from app.web.supervision.watch import watched
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ def create_application(
             Problem: on_problem,
             HTTPException: on_http_exception,
             StorageUnavailable: on_storage_unavailable,
-            LaneClosed: on_lane_closed,
+            SandboxClosed: on_sandbox_closed,
             Exception: on_defect,
         },
         openapi_config=None,

@@ -13,13 +13,13 @@ from functools import lru_cache
 
 from app.access.limits import Verdict
 from app.access.networks import Networks, client_address
+from app.http.envelope import encode_refusal
+from app.http.problem import Problem
 from app.web.access_log import AccessLog
 from app.web.asgi import App, Message, Receive, Scope, Send
 from app.web.cors import Cors, Headers
 from app.web.paths import canonical_path
 from app.web.request_body import RequestBody, announces_body
-from app.wire.envelope import encode_refusal
-from app.wire.problem import Problem
 
 log = logging.getLogger(__name__)
 

@@ -6,10 +6,10 @@ from typing import Any
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
-from app.offload import LaneClosed
+from app.http.envelope import refusal, request_id
+from app.http.problem import Problem, bad_request
+from app.sandbox import SandboxClosed
 from app.storage import StorageUnavailable
-from app.wire.envelope import refusal, request_id
-from app.wire.problem import Problem, bad_request
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def on_storage_unavailable(request: Request[Any, Any, Any], error: StorageUnavai
     return refusal(request_id(request), problem)
 
 
-def on_lane_closed(request: Request[Any, Any, Any], _error: LaneClosed) -> Response[bytes]:
+def on_sandbox_closed(request: Request[Any, Any, Any], _error: SandboxClosed) -> Response[bytes]:
     """The server stops; nothing was kept, and the client may try again."""
     problem = Problem(
         503, "The server is stopping; nothing was kept. Try again.", headers={"Retry-After": "5"}

@@ -10,9 +10,9 @@ from sqlite_utils import Database
 
 from app import __version__
 from app.access.guards import public
+from app.http.envelope import AnyRequest, answer
+from app.http.problem import Problem
 from app.storage import Storage, StorageUnavailable
-from app.wire.envelope import AnyRequest, answer
-from app.wire.problem import Problem
 
 
 @get("/health", guards=[public()])

@@ -12,25 +12,25 @@ from app.access.gatekeeper import Gatekeeper
 from app.access.issuer import issuer_of
 from app.access.networks import Networks
 from app.access.pulls import PullCounter
-from app.access.signing_keys import KeyUse, SigningKeys
 from app.config import Config
 from app.consensus.service import Consensus
-from app.federation.overlay.service import Overlays
 from app.federation.service import Federation, is_remote
 from app.federation.upstream import Upstream
-from app.intel.counting import COUNT_SECONDS, VoteCounter
-from app.intel.privacy import Pseudonyms
-from app.intel.secret import load_secret
+from app.http.problem import Problem
 from app.intel.service import Intel
+from app.intel.skills.recount import COUNT_SECONDS, VoteCounter
 from app.intel.stats import Statistics
 from app.jobs import Jobs
-from app.offload import Lane
+from app.overlay.service import Overlays
+from app.privacy.anonymisation import Pseudonyms
+from app.privacy.secret import load_secret
 from app.publication.freshness import Freshness
 from app.publication.publisher import Publisher
+from app.sandbox import Sandbox
+from app.signing.keys import KeyUse, SigningKeys
 from app.storage import Storage, StorageUnavailable
 from app.web.admin_key import ensure_admin_key
-from app.web.locking import purpose, take_lock
-from app.wire.problem import Problem
+from app.web.supervision.locking import purpose, take_lock
 
 log = logging.getLogger(__name__)
 
@@ -74,13 +74,13 @@ async def opened(app: Litestar, config: Config, *, serving: bool) -> AsyncIterat
         keys = SigningKeys.open(state_dir, now)
         gatekeeper = Gatekeeper(storage, keys, config.access, config.limits, issuer)
         publisher = Publisher(storage, keys, config.publication, issuer)
-        lanes = inspect_lane, gate_lane, count_lane = (
-            Lane(INSPECT_SECONDS),
-            Lane(GATE_SECONDS),
-            Lane(COUNT_SECONDS),
+        sandboxes = inspect_sandbox, gate_sandbox, count_sandbox = (
+            Sandbox(INSPECT_SECONDS),
+            Sandbox(GATE_SECONDS),
+            Sandbox(COUNT_SECONDS),
         )
-        for lane in lanes:
-            stack.push_async_callback(lane.close)
+        for sandbox in sandboxes:
+            stack.push_async_callback(sandbox.close)
         await publisher.load()
 
         async def publish(reason: str) -> int | None:
@@ -95,13 +95,13 @@ async def opened(app: Litestar, config: Config, *, serving: bool) -> AsyncIterat
             if use != "access":
                 await publish(f"{use} key rotated")
 
-        consensus = Consensus(storage, inspect_lane, gate_lane, config.consensus, publish)
+        consensus = Consensus(storage, inspect_sandbox, gate_sandbox, config.consensus, publish)
         federation = Federation(storage, config.upstream, state_dir, publish, publisher.hold_reason)
         stack.push_async_callback(federation.close)
-        overlays = Overlays(storage, inspect_lane, config.overlay, publish)
+        overlays = Overlays(storage, inspect_sandbox, config.overlay, publish)
         pseudonyms = Pseudonyms(load_secret(state_dir))
         own = Networks.parse((*config.access.networks, *config.consensus.nat_networks))
-        votes = VoteCounter(storage, count_lane)
+        votes = VoteCounter(storage, count_sandbox)
         intel = Intel(storage, pseudonyms, config.intel, config.consensus, own, votes)
         pull_counter = PullCounter()
         services = {
@@ -115,8 +115,8 @@ async def opened(app: Litestar, config: Config, *, serving: bool) -> AsyncIterat
             "consensus": consensus,
             "federation": federation,
             "overlays": overlays,
-            "inspect_lane": inspect_lane,
-            "gate_lane": gate_lane,
+            "inspect_sandbox": inspect_sandbox,
+            "gate_sandbox": gate_sandbox,
             "pull_counter": pull_counter,
             "pseudonyms": pseudonyms,
             "intel": intel,

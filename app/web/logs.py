@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from app.wire.instants import to_text
+from app.http.timestamps import to_text
 
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 

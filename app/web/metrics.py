@@ -15,9 +15,9 @@ from app import __version__
 from app.access.guards import instant_of, require_monitor
 from app.backup.status import BackupStatus, read_status
 from app.federation.status import Status
+from app.http.envelope import AnyRequest
+from app.http.timestamps import from_text
 from app.measures import Counts, Measures, measure
-from app.wire.envelope import AnyRequest
-from app.wire.instants import from_text
 
 TEXT = exposition.CONTENT_TYPE_PLAIN_0_0_4.removesuffix("; charset=utf-8")
 """Without the character set, which Litestar adds to every text."""

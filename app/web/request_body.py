@@ -4,8 +4,8 @@ import asyncio
 import time
 from collections.abc import Mapping
 
+from app.http.problem import Problem
 from app.web.asgi import Message, Receive
-from app.wire.problem import Problem
 
 DISCARDED_BYTES = 32 * 1024 * 1024
 """How much of an unread body is taken in after the answer, so that the answer can be read."""

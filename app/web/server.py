@@ -15,14 +15,14 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 
-from app.access.signing_keys import SigningKeys
 from app.config import Config, ConfigError, ServerOptions
+from app.signing.keys import SigningKeys
 from app.storage import Storage
-from app.web.activation import sockets_are_passed
-from app.web.control import control_socket
-from app.web.locking import take_lock
 from app.web.logs import configure_logging
-from app.web.notify import Supervisor, more_time
+from app.web.supervision.activation import sockets_are_passed
+from app.web.supervision.control import control_socket
+from app.web.supervision.locking import take_lock
+from app.web.supervision.notify import Supervisor, more_time
 
 log = logging.getLogger(__name__)
 

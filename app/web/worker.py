@@ -25,8 +25,8 @@ from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.workers import gasgi
 from gunicorn.workers.gasgi import ASGIWorker
 
-from app.wire.envelope import encode_refusal
-from app.wire.problem import Problem
+from app.http.envelope import encode_refusal
+from app.http.problem import Problem
 
 HEADER_SECONDS = 15.0
 """Time for the headers of a connection's first request; later ones have the keep-alive time."""

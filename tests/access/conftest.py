@@ -10,7 +10,7 @@ import pytest
 from app.access.gatekeeper import Gatekeeper
 from app.access.issuer import issuer_of
 from app.access.policy import AccessPolicy, LimitPolicy
-from app.access.signing_keys import SigningKeys
+from app.signing.keys import SigningKeys
 from app.storage import Storage
 
 START = datetime(2026, 4, 17, 0, 3, 42, 124000, tzinfo=UTC)

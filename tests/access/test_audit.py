@@ -11,8 +11,8 @@ from sqlite_utils import Database
 
 from app.access import audit
 from app.access.chain import GENESIS
+from app.http.paging import Page, page_of
 from app.storage import Storage
-from app.wire.paging import Page, page_of
 
 from .conftest import START
 

@@ -14,11 +14,11 @@ from app.access.keys import KeyRecord, find_key
 from app.access.policy import AccessPolicy, LimitPolicy
 from app.access.principal import Principal
 from app.access.roles import Role
-from app.access.signing_keys import SigningKeys
 from app.access.tokens import encode_token
+from app.http.paging import Page
+from app.http.problem import Problem
+from app.signing.keys import SigningKeys
 from app.storage import Storage
-from app.wire.paging import Page
-from app.wire.problem import Problem
 
 from .conftest import START, open_gatekeeper
 

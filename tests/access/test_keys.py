@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from app.access.enrolment import checked_site, checked_subject
 from app.access.keys import KeyRecord, find_key, insert_key, list_keys, revoke_key
 from app.access.roles import Role
+from app.http.paging import Page, page_of
+from app.http.problem import Problem
+from app.http.timestamps import to_text
 from app.storage import Storage
-from app.wire.instants import to_text
-from app.wire.paging import Page, page_of
-from app.wire.problem import Problem
 
 from .conftest import START
 

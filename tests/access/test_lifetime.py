@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.access.lifetime import parse_lifetime
-from app.wire.problem import Problem
+from app.http.problem import Problem
 
 NOW = datetime(2026, 4, 17, 0, 3, 42, tzinfo=UTC)
 

@@ -12,8 +12,8 @@ from app.access.gatekeeper import Gatekeeper
 from app.access.principal import LOCAL
 from app.access.pulls import PullCount, PullCounter, append_pulls
 from app.access.roles import Role
+from app.http.paging import Page
 from app.storage import Storage
-from app.wire.paging import Page
 
 from .conftest import START
 

@@ -25,9 +25,9 @@ from app.access.limits import Verdict
 from app.access.policy import AccessPolicy, LimitPolicy
 from app.access.roles import Role
 from app.access.routes import access_handlers
+from app.http.envelope import AnyRequest, refusal
+from app.http.problem import Problem
 from app.storage import Storage
-from app.wire.envelope import AnyRequest, refusal
-from app.wire.problem import Problem
 
 from .conftest import Clock, open_gatekeeper
 

@@ -7,7 +7,7 @@ import pytest
 from app.access.gatekeeper import Gatekeeper
 from app.access.roles import Role
 from app.access.sightings import Sighting, Sightings
-from app.wire.problem import Problem
+from app.http.problem import Problem
 
 from .conftest import START
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import jwt
 
-from app.access.signing_keys import SigningKey, SigningKeys
 from app.backup.archive import SEAL_BYTES, seal
+from app.signing.keys import SigningKey, SigningKeys
 from tests.backup.conftest import Origin
 
 Item = tuple[tarfile.TarInfo, bytes]

@@ -16,12 +16,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.access.signing_keys import SigningKeys
 from app.backup import cipher
 from app.backup.archive import SEAL_BYTES
 from app.backup.errors import BackupError
 from app.backup.opening import unpack_and_prove
 from app.backup.restore import Terms, restore_backup
+from app.signing.keys import SigningKeys
 from tests.backup.conftest import Origin
 from tests.backup.forge import Forge, Item, plain_file, resealed, sealed, tar_of
 

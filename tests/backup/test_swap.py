@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from app.access.signing_keys import SigningKeys
 from app.backup import store
 from app.backup.errors import BackupError
 from app.backup.host import held
 from app.backup.manifest import Contents
 from app.backup.restore import RESTORED_CONFIG, Terms, restore_backup
 from app.backup.snapshots import restore_snapshot
+from app.signing.keys import SigningKeys
 from app.storage import Storage
 from app.storage.copy import copy_database
 from app.storage.lock import ProcessLock

@@ -1,4 +1,4 @@
-"""The promotion cycle on a real database with real lanes."""
+"""The promotion cycle on a real database with real sandboxes."""
 
 from pathlib import Path
 
@@ -110,7 +110,7 @@ async def test_a_pattern_that_hangs_is_refused_and_the_next_proposal_goes_on(wor
 
 async def test_a_gate_that_does_not_end_is_killed_and_counts_as_a_failure(tmp_path: Path) -> None:
     async with opened(tmp_path, deadline=0.0) as world:
-        gated = await check(world.lane, rule(), "standard")
+        gated = await check(world.sandbox, rule(), "standard")
         assert gated.reasons == ("a regex or test case of it takes too long",)
 
 
@@ -170,7 +170,7 @@ async def test_a_crash_between_gate_and_promotion_loses_and_doubles_nothing(tmp_
         policy = world.consensus.policy
         choice = await world.storage.read(lambda db: next_choice(db, "hash-1", policy))
         assert choice is not None
-        await check(world.lane, choice.text, "standard")
+        await check(world.sandbox, choice.text, "standard")
     async with opened(tmp_path) as world:
         assert (await world.consensus.run_cycle(world.now)).promoted == ("hash-1",)
         assert await world.served() == {"ATR-2026-90001": "community"}
@@ -181,7 +181,7 @@ async def test_what_was_decided_while_the_gate_ran_is_not_promoted(world: World)
     policy = world.consensus.policy
     choice = await world.storage.read(lambda db: next_choice(db, "hash-1", policy))
     assert choice is not None
-    gated = await check(world.lane, choice.text, "standard")
+    gated = await check(world.sandbox, choice.text, "standard")
     await world.consensus.reject("hash-1", world.by(), "no")
 
     assert (
@@ -196,7 +196,7 @@ async def test_an_id_taken_while_the_gate_ran_is_not_taken_twice(world: World) -
     policy = world.consensus.policy
     choice = await world.storage.read(lambda db: next_choice(db, "hash-1", policy))
     assert choice is not None
-    gated = await check(world.lane, choice.text, "standard")
+    gated = await check(world.sandbox, choice.text, "standard")
     await world.storage.write(lambda db: hold_foreign(db, "ATR-2026-90001"))
     landed = await world.storage.write(lambda db: land(db, "hash-1", choice, gated, world.now, policy))
     assert landed == NeedsId(local_id("hash-1"))

@@ -7,7 +7,7 @@ import pytest
 
 from app.consensus.errors import UnusableText
 from app.consensus.reading import TextReader, read_text
-from app.offload import Lane
+from app.sandbox import Sandbox
 
 from .world import DRAFT, rule
 
@@ -57,13 +57,13 @@ def test_what_is_no_plain_mapping_is_refused(text: str) -> None:
 
 def test_a_known_text_costs_nothing_and_a_refused_one_stays_refused(tmp_path: Path) -> None:
     async def scenario() -> None:
-        lane = Lane(5.0)
-        reader = TextReader(lane)
+        sandbox = Sandbox(5.0)
+        reader = TextReader(sandbox)
         first = await reader.read(rule())
         with pytest.raises(UnusableText, match="YAML mapping"):
             await reader.read("- a")
-        await lane.close()
-        reader._lane = None  # type: ignore[assignment]  # any further call to it fails
+        await sandbox.close()
+        reader._sandbox = None  # type: ignore[assignment]  # any further call to it fails
         assert await reader.read(rule()) == first
         with pytest.raises(UnusableText, match="YAML mapping"):
             await reader.read("- a")

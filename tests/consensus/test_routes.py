@@ -15,14 +15,14 @@ from app.access.gatekeeper import Gatekeeper
 from app.access.issuer import issuer_of
 from app.access.policy import AccessPolicy, LimitPolicy
 from app.access.roles import Role
-from app.access.signing_keys import SigningKeys
 from app.consensus.policy import ConsensusPolicy
 from app.consensus.routes import consensus_handlers
 from app.consensus.service import Consensus
-from app.offload import Lane
+from app.http.envelope import AnyRequest, refusal
+from app.http.problem import Problem
+from app.sandbox import Sandbox
+from app.signing.keys import SigningKeys
 from app.storage import Storage
-from app.wire.envelope import AnyRequest, refusal
-from app.wire.problem import Problem
 
 from .world import DRAFT, START, rule
 
@@ -40,7 +40,7 @@ class Server:
 
         @asynccontextmanager
         async def lifespan(app: Litestar) -> Any:
-            storage, lane = Storage(state), Lane(5.0)
+            storage, sandbox = Storage(state), Sandbox(5.0)
             keys = SigningKeys.open(state, START)
             issuer = await storage.write(issuer_of)
             gatekeeper = Gatekeeper(storage, keys, AccessPolicy(), LimitPolicy(), issuer)
@@ -56,9 +56,9 @@ class Server:
                     )
                     self.tokens[f"{role}-{number}"] = token
             app.state.gatekeeper = gatekeeper
-            app.state.consensus = Consensus(storage, lane, lane, ConsensusPolicy(), self.publish)
+            app.state.consensus = Consensus(storage, sandbox, sandbox, ConsensusPolicy(), self.publish)
             yield
-            await lane.close()
+            await sandbox.close()
             await storage.close()
 
         def edge(app: ASGIApp) -> ASGIApp:

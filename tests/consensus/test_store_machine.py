@@ -28,10 +28,10 @@ from app.consensus.policy import ConsensusPolicy
 from app.consensus.reading import Reading, read_text
 from app.consensus.review import By
 from app.consensus.submission import Outcome, Submission, record
+from app.http.timestamps import to_text
 from app.rules.store import COMMUNITY, yield_id
 from app.storage.connection import open_writer
 from app.storage.migrate import migrate
-from app.wire.instants import to_text
 
 from .world import DRAFT, START, hold_foreign, key
 from .world import rule as rule_text

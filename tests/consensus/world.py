@@ -1,4 +1,4 @@
-"""A consensus on a real database with real lanes, and the people around it; the clock is a variable."""
+"""A consensus on a real database with real sandboxes, and the people around it; the clock is a variable."""
 
 import hashlib
 from collections.abc import AsyncIterator
@@ -17,12 +17,12 @@ from app.consensus.policy import ConsensusPolicy
 from app.consensus.review import By
 from app.consensus.service import Consensus
 from app.consensus.submission import Receipt
-from app.offload import Lane
+from app.http.timestamps import to_text
 from app.rules.inspect import inspect_text
 from app.rules.store import HeldRule, hold_rule, put_text, rule_of_pattern
 from app.rules.validate import Profile
+from app.sandbox import Sandbox
 from app.storage import Storage
-from app.wire.instants import to_text
 
 START = datetime(2026, 4, 17, 0, 3, 42, 124000, tzinfo=UTC)
 DRAFT = '{"type":"skill-audit-finding","skillName":"s","riskLevel":"HIGH","findings":[],"needsLLMDraft":true}'
@@ -98,7 +98,7 @@ def in_service(db: Database) -> list[HeldRule]:
 @dataclass
 class World:
     storage: Storage
-    lane: Lane
+    sandbox: Sandbox
     consensus: Consensus
     now: datetime = START
     changes: list[str] = field(default_factory=list)
@@ -178,15 +178,15 @@ class World:
 async def opened(
     folder: Path, policy: ConsensusPolicy | None = None, deadline: float = 5.0
 ) -> AsyncIterator[World]:
-    storage, lane = Storage(folder), Lane(deadline)
+    storage, sandbox = Storage(folder), Sandbox(deadline)
     changes: list[str] = []
 
     async def on_change(reason: str) -> None:
         changes.append(reason)
 
-    consensus = Consensus(storage, lane, lane, policy or ConsensusPolicy(), on_change)
+    consensus = Consensus(storage, sandbox, sandbox, policy or ConsensusPolicy(), on_change)
     try:
-        yield World(storage, lane, consensus, changes=changes)
+        yield World(storage, sandbox, consensus, changes=changes)
     finally:
-        await lane.close()
+        await sandbox.close()
         await storage.close()

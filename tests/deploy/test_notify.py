@@ -12,8 +12,8 @@ import pytest
 
 from app.publication.publisher import Publisher
 from app.storage import Storage
-from app.web.notify import Supervisor
-from app.web.watch import watch
+from app.web.supervision.notify import Supervisor
+from app.web.supervision.watch import watch
 from tests.deploy.manager import Channel, channel, children, environment
 from tests.example_rules import rule_text
 from tests.server import Server
@@ -210,10 +210,10 @@ def test_a_server_from_start_to_stop(tmp_path: Path) -> None:
             # A rule is looked at in a child process, which stays a while.
             (tmp_path / "rule.yaml").write_text(rule_text("ATR-2026-95001"))
             server.cli("rules", "import", str(tmp_path / "rule.yaml"))
-            lanes = [lane for worker in children(server.process.pid) for lane in children(worker)]
-            assert lanes
-            for lane in lanes:
-                assert not {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"} & environment(lane).keys()
+            sandboxes = [sandbox for worker in children(server.process.pid) for sandbox in children(worker)]
+            assert sandboxes
+            for sandbox in sandboxes:
+                assert not {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"} & environment(sandbox).keys()
             manager.until("STATUS")
             assert manager.messages[-1]["STATUS"] == "Serving publication 2"
 

@@ -11,11 +11,11 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from app.access.signing_keys import SigningKey
-from app.federation.bundle.archive import pack
-from app.federation.bundle.format import BundledRule, Manifest, write_bundle
-from app.federation.bundle.statements import sign
+from app.bundles.archive import pack
+from app.bundles.format import BundledRule, Manifest, write_bundle
 from app.federation.sources.collected import Source
+from app.signing.jws import sign
+from app.signing.keys import SigningKey
 
 EXPORTED_AT = "2026-11-20T10:00:00.000Z"
 

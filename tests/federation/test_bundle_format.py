@@ -19,10 +19,10 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.federation.bundle.archive import pack
-from app.federation.bundle.format import Manifest, OpenBundle
-from app.federation.bundle.statements import read_keys, sign
+from app.bundles.archive import pack
+from app.bundles.format import Manifest, OpenBundle
 from app.federation.sources.collected import SourceError
+from app.signing.jws import read_keys, sign
 from tests.federation.bundles import Exporter, members_of, new_key, pem_of, repacked, sha256, with_manifest
 
 KEY = new_key()

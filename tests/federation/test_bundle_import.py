@@ -1,4 +1,4 @@
-"""Imports on a real database with real lanes: what a delta builds on must be here, and order holds under a race."""
+"""Imports on a real database with real sandboxes: what a delta builds on must be here, and order survives a race."""
 
 import asyncio
 import stat
@@ -9,8 +9,8 @@ import pytest
 from msgspec.structs import replace
 from sqlite_utils import Database
 
-from app.federation.bundle.importing import discard, import_bundle, keep_upload
-from app.federation.bundle.references import is_reference
+from app.bundles.references import is_reference
+from app.federation.bundle_import import discard, import_bundle, keep_upload
 from app.federation.errors import PullsHeld
 from app.federation.progress import PullResult
 from app.federation.sources.bundle import BundleFacts

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from app.federation.bundle.archive import MAX_BYTES
+from app.bundles.archive import MAX_BYTES
 from app.federation.sources.bundle import BundleFacts, check_bundle, open_bundle
 from app.federation.sources.collect import collect
 from app.federation.sources.collected import Collected, Memory, SourceError

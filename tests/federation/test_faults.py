@@ -11,7 +11,7 @@ import pytest
 from sqlite_utils import Database
 
 from app.federation.upstream import LiveUpstream
-from app.wire.instants import from_text
+from app.http.timestamps import from_text
 from tests.example_rules import rule_text
 from tests.federation.simulator import Lie, Simulator
 from tests.federation.world import IDS, START, World, world_in

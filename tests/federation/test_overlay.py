@@ -5,7 +5,7 @@ from typing import get_args
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.federation.overlay.resolve import (
+from app.overlay.resolve import (
     PARTNERS,
     Action,
     Effect,

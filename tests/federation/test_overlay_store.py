@@ -11,22 +11,22 @@ from sqlite_utils import Database
 from app.access import audit
 from app.config import Config, ConfigError, load_config
 from app.federation.errors import EntryRefused, UnknownEntry
-from app.federation.overlay.config import Overlay
-from app.federation.overlay.entries import Decision
-from app.federation.overlay.resolve import Action
-from app.federation.overlay.service import Overlays
-from app.federation.overlay.store import entries, settle
-from app.federation.overlay.views import Listed
 from app.federation.review import By
-from app.offload import Lane
+from app.http.paging import Page
+from app.http.timestamps import to_text
+from app.overlay.config import Overlay
+from app.overlay.entries import Decision
+from app.overlay.resolve import Action
+from app.overlay.service import Overlays
+from app.overlay.store import entries, settle
+from app.overlay.views import Listed
 from app.publication.store import effective_members
 from app.rules.inspect import inspect_text
 from app.rules.local import ImportRefused
 from app.rules.store import hold_rule, put_text, withdraw
 from app.rules.validate import Profile
+from app.sandbox import Sandbox
 from app.storage import Storage
-from app.wire.instants import to_text
-from app.wire.paging import Page
 from tests.example_rules import rule_text
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -46,13 +46,13 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.storage = Storage(folder)
-        self.lane = Lane(5.0)
+        self.sandbox = Sandbox(5.0)
         self.published: list[str] = []
         self.versions = 0
         self.overlays = self.configured("")
 
     async def close(self) -> None:
-        await self.lane.close()
+        await self.sandbox.close()
         await self.storage.close()
 
     def configured(self, text: str) -> Overlays:
@@ -60,7 +60,7 @@ class World:
         path = self.folder / "config.toml"
         path.write_text(text)
         declared: tuple[Overlay, ...] = load_config(path, {}).overlay
-        self.overlays = Overlays(self.storage, self.lane, declared, self._publish)
+        self.overlays = Overlays(self.storage, self.sandbox, declared, self._publish)
         return self.overlays
 
     async def _publish(self, reason: str) -> None:

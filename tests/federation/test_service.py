@@ -1,4 +1,4 @@
-"""Pulls end to end: a folder of rules, a real database, real lanes; what is served, held, told and remembered."""
+"""Pulls end to end: a folder of rules, a real database, real sandboxes; what is served, held, told and remembered."""
 
 from datetime import timedelta
 from typing import Any
@@ -8,11 +8,11 @@ import pytest
 from app.federation.errors import HeldMoved, NothingToPull, PullsHeld, UnknownChange, UnknownUpstream
 from app.federation.service import Federation
 from app.federation.upstream import BundleUpstream
+from app.http.paging import Page
+from app.http.timestamps import from_text
 from app.rules.inspect import inspect_text
 from app.rules.store import hold_rule, put_text, rules_with_id
 from app.rules.validate import Profile
-from app.wire.instants import from_text
-from app.wire.paging import Page
 from tests.example_rules import rule_text
 from tests.federation.world import IDS, START, World
 
@@ -336,7 +336,7 @@ async def test_a_dead_worker_is_a_failure_like_any_other(
 
 
 def _dies(spool: str, spans: list[tuple[int, int]], profile: str) -> None:
-    """Runs in the lane's child."""
+    """Runs in the sandbox's child."""
     import os  # noqa: PLC0415
 
     os._exit(1)

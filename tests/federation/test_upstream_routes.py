@@ -11,7 +11,7 @@ import pytest
 
 from app.access.roles import Role
 from app.federation.routes import compare
-from app.offload import Lane
+from app.sandbox import Sandbox
 from tests.example_rules import rule_text
 from tests.federation.world import IDS, Folder
 from tests.server import Server
@@ -215,10 +215,10 @@ def shared(shared_server: Server) -> Iterator[httpx.Client]:
 
 @pytest.mark.anyio
 async def test_a_change_that_cannot_be_compared_in_time_can_still_be_decided_on() -> None:
-    lane = Lane(0.0)
+    sandbox = Sandbox(0.0)
     try:
-        (field,) = await compare(lane, rule_text(), rule_text(title="Another"))
+        (field,) = await compare(sandbox, rule_text(), rule_text(title="Another"))
     finally:
-        await lane.close()
+        await sandbox.close()
     assert field.after is not None
     assert "cannot be compared field by field: it did not end within 0 s" in field.after

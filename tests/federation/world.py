@@ -1,4 +1,4 @@
-"""A federation on a real database with real lanes, and a folder as its upstream; the clock is a variable."""
+"""A federation on a real database with real sandboxes, and a folder as its upstream; the clock is a variable."""
 
 import shutil
 from collections.abc import AsyncIterator, Sequence
@@ -16,8 +16,8 @@ from app.federation.review import By
 from app.federation.service import Federation
 from app.federation.status import Status
 from app.federation.upstream import DirectoryUpstream, Upstream
+from app.http.paging import Page
 from app.storage import Storage
-from app.wire.paging import Page
 from tests.example_rules import rule_text
 
 START = datetime(2026, 11, 21, 12, tzinfo=UTC)

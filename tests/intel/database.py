@@ -6,8 +6,8 @@ from sqlite_utils import Database
 
 from app.access.keys import Enrolment, KeyRecord, insert_key
 from app.access.roles import Role
+from app.http.timestamps import to_text
 from app.storage.schema import MIGRATIONS
-from app.wire.instants import to_text
 
 NOW = datetime(2026, 4, 17, 10, 30, tzinfo=UTC)
 

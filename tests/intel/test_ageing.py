@@ -19,19 +19,19 @@ from app.consensus.policy import ConsensusPolicy
 from app.consensus.reading import Reading
 from app.consensus.review import By
 from app.consensus.submission import Submission, record
-from app.intel.counting import NAMES_A_CALL, VoteCounter
+from app.http.timestamps import to_text
 from app.intel.policy import IntelPolicy, RetentionPolicy
-from app.intel.privacy import Pseudonyms
 from app.intel.recount import recount
-from app.intel.reporter import Reporter, reporter_of
-from app.intel.retention import CLASSES, purge
+from app.intel.reports.reporter import Reporter, reporter_of
+from app.intel.reports.threats import Cleaner, Event
 from app.intel.service import Intel, Received
-from app.intel.skills import NewReport, NewVote, count_skill, is_still_there
-from app.intel.subjects import TABLES, erase_subject, export_subject
-from app.intel.threats import Cleaner, Event
-from app.offload import Lane, LaneError
+from app.intel.skills.recount import NAMES_A_CALL, VoteCounter
+from app.intel.skills.store import NewReport, NewVote, count_skill, is_still_there
+from app.privacy.anonymisation import Pseudonyms
+from app.privacy.retention import CLASSES, purge
+from app.privacy.subjects import TABLES, erase_subject, export_subject
+from app.sandbox import Sandbox, SandboxError
 from app.storage import Storage
-from app.wire.instants import to_text
 
 from .database import NOW, enrol
 
@@ -44,8 +44,8 @@ EVIL = "45.83.64.7"
 class World:
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
-        self.lane = Lane(30.0)
-        self.votes = VoteCounter(storage, self.lane)
+        self.sandbox = Sandbox(30.0)
+        self.votes = VoteCounter(storage, self.sandbox)
         self.intel = Intel(
             storage, NAMES, IntelPolicy(keep_sealed=True), POLICY, Networks.parse(()), self.votes
         )
@@ -97,7 +97,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     storage = Storage(tmp_path)
     made = World(storage)
     yield made
-    await made.lane.close()
+    await made.sandbox.close()
     await storage.close()
 
 
@@ -234,12 +234,12 @@ async def test_where_many_speak_a_job_counts(world: World) -> None:
 async def test_what_could_not_be_counted_is_counted_next_time(world: World) -> None:
     for who in await world.agents(12):
         await world.intel.vouch_for_skills([NewVote("good", "good", "f" * 64)], who, NOW)
-    await world.lane.close()
-    world.lane.memory_mib = 1
-    with pytest.raises(LaneError):
+    await world.sandbox.close()
+    world.sandbox.memory_mib = 1
+    with pytest.raises(SandboxError):
         await world.intel.recount_due(NOW)
-    await world.lane.close()
-    world.lane.memory_mib = 1024
+    await world.sandbox.close()
+    world.sandbox.memory_mib = 1024
     assert (await world.intel.skill_list.current())[0].confirmations < 12
     await world.intel.recount_due(NOW)
     world.intel.changed()

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.intel.analyze import SHARED, Tool, content_hash
-from app.intel.skill_versions import KEPT, erase_versions, export_versions, purge_versions, see
+from app.intel.skills.analysis import SHARED, Tool, content_hash
+from app.intel.skills.versions_store import KEPT, erase_versions, export_versions, purge_versions, see
 
 from .database import fresh
 

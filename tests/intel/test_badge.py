@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.intel.badge import Knowledge, SkillIndex, badge, knowledge_of
-from app.intel.lists import Risk
-from app.intel.privacy import bounded
-from app.intel.skill_lists import Skill
+from app.intel.skills.badge import Knowledge, SkillIndex, badge, knowledge_of
+from app.intel.skills.served import Skill
+from app.intel.skills.verdict import Risk
+from app.privacy.anonymisation import bounded
 
 SVG = "{http://www.w3.org/2000/svg}"
 

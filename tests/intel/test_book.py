@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from app.intel.book import OVERDRAWN_SECONDS, SAVED_SECONDS, SHARE, Book
+from app.http.response_cache import OVERDRAWN_SECONDS, SAVED_SECONDS, SHARE, Book
 from app.storage import Storage, StorageUnavailable
 
 pytestmark = pytest.mark.anyio

@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.intel.counters import MAX_LABELS, OTHER, Count, add, by_day, by_label, total
+from app.intel.telemetry.counters_store import MAX_LABELS, OTHER, Count, add, by_day, by_label, total
 
 from .database import fresh
 

@@ -10,8 +10,8 @@ from sqlite_utils import Database
 
 from app.access.roles import Role
 from app.access.sightings import Sighting
-from app.intel.fleet import FleetAgent, FleetPolicy, SelfReport, Standing, is_stale, stale_limit, standing_of
-from app.intel.fleet_store import (
+from app.fleet.agents import FleetAgent, FleetPolicy, SelfReport, Standing, is_stale, stale_limit, standing_of
+from app.fleet.store import (
     erase_agent,
     export_agent,
     find_agent,
@@ -21,8 +21,8 @@ from app.intel.fleet_store import (
     purge_agents,
     totals,
 )
-from app.wire.instants import to_text
-from app.wire.paging import Page, page_of
+from app.http.paging import Page, page_of
+from app.http.timestamps import to_text
 
 from .database import NOW, enrol, fresh
 

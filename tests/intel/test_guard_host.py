@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from app.intel.guard_host import UNIT, RelayForm, host_files, plan
-from app.intel.guard_versions import TABLE, Place, place_of, row_of
+from app.fleet.guard_host import UNIT, RelayForm, host_files, plan
+from app.fleet.guard_versions import TABLE, Place, place_of, row_of
 from tests.needs import lacking, need_program
 from tests.server import REPOSITORY
 

@@ -9,18 +9,18 @@ from sqlite_utils import Database
 
 from app.access.keys import revoke_key
 from app.consensus.policy import ConsensusPolicy
-from app.intel.feeds import FeedTerms, feed
-from app.intel.indicator_store import (
+from app.http.timestamps import to_text
+from app.intel.indicators.feeds import FeedTerms, feed
+from app.intel.indicators.model import exact_address, public_domain
+from app.intel.indicators.store import (
     all_indicators,
     delete_indicator,
     digest_of,
     note_sightings,
     recount_indicator,
 )
-from app.intel.indicators import exact_address, public_domain
-from app.intel.privacy import Pseudonyms
-from app.intel.reporter import Reporter
-from app.wire.instants import to_text
+from app.intel.reports.reporter import Reporter
+from app.privacy.anonymisation import Pseudonyms
 
 from .database import NOW, enrol, fresh
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from app.consensus.independence import Voter, weigh
 from app.consensus.policy import ConsensusPolicy
-from app.intel.lists import LEVELS, Report, Vouch, name_hash, normal_name, risk_of, trust_of
+from app.intel.skills.verdict import LEVELS, Report, Vouch, name_hash, normal_name, risk_of, trust_of
 
 POLICY = ConsensusPolicy()
 

@@ -8,8 +8,8 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.intel.fleet import SelfReport
-from app.intel.manager import (
+from app.fleet.agents import SelfReport
+from app.fleet.manager import (
     AgentEvent,
     AgentHeartbeat,
     AgentRegistration,
@@ -19,8 +19,8 @@ from app.intel.manager import (
     of_registration,
     threat_of,
 )
-from app.intel.privacy import Pseudonyms
-from app.intel.threats import Cleaner
+from app.intel.reports.threats import Cleaner
+from app.privacy.anonymisation import Pseudonyms
 
 from .database import NOW
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.intel.privacy import Pseudonyms, bounded, masked_address, reported_hour, to_hour
-from app.intel.secret import SecretError, load_secret
-from app.wire.instants import from_text
+from app.http.timestamps import from_text
+from app.privacy.anonymisation import Pseudonyms, bounded, masked_address, reported_hour, to_hour
+from app.privacy.secret import SecretError, load_secret
 
 NAMES = Pseudonyms(b"s" * 32)
 NOW = datetime(2026, 4, 17, 10, 42, 7, 124000, tzinfo=UTC)

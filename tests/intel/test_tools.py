@@ -5,9 +5,8 @@ from datetime import timedelta
 import pytest
 from sqlite_utils import Database
 
-from app.intel.privacy import Pseudonyms
-from app.intel.tools import Activation, ScanEvent, Telemetry, Usage
-from app.intel.tools_store import (
+from app.http.timestamps import to_text
+from app.intel.telemetry.store import (
     activation_totals,
     erase_tools,
     export_tools,
@@ -20,7 +19,8 @@ from app.intel.tools_store import (
     telemetry_totals,
     usage_totals,
 )
-from app.wire.instants import to_text
+from app.intel.telemetry.totals import Activation, ScanEvent, Telemetry, Usage
+from app.privacy.anonymisation import Pseudonyms
 
 from .database import NOW, fresh
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from app.intel import guard_host
+from app.fleet import guard_host
 from tests.flows.fleet import eventually
 from tests.machines.bed import Bed, Machine, Recap
 from tests.machines.bed.bed import REPOSITORY

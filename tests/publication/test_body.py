@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.publication.body import PreparedBody
-from app.publication.responses import accepts_gzip
+from app.http.prepared import PreparedBody, accepts_gzip
 from tests.needs import need_program
 
 

@@ -15,10 +15,10 @@ import jwt
 import pytest
 from sqlite_utils import Database
 
-from app.access.signing_keys import SigningKeys
-from app.federation.overlay.entries import Decision, add
-from app.federation.overlay.resolve import Action
-from app.federation.overlay.store import settle
+from app.http.timestamps import from_text, to_text
+from app.overlay.entries import Decision, add
+from app.overlay.resolve import Action
+from app.overlay.store import settle
 from app.publication import store
 from app.publication.edition import Representation, tail
 from app.publication.errors import NoSuchPublication, NothingHeld
@@ -28,8 +28,8 @@ from app.publication.selection import Selection
 from app.rules.inspect import inspect_text
 from app.rules.store import hold_rule, put_text, set_state, yield_id
 from app.rules.validate import Profile
+from app.signing.keys import SigningKeys
 from app.storage import Storage
-from app.wire.instants import from_text, to_text
 from tests.example_rules import rule_text
 
 NOON = datetime(2026, 11, 21, 12, 0, 0, 250_000, tzinfo=UTC)

@@ -1,8 +1,8 @@
 import pytest
 
-from app.rules.backtrack import Matcher
-from app.rules.blowup import PATTERN_STEPS, examine
-from app.rules.js_parser import parse_js, to_units, wants_unicode
+from app.rules.redos.backtrack import Matcher
+from app.rules.redos.blowup import PATTERN_STEPS, examine
+from app.rules.redos.js_parser import parse_js, to_units, wants_unicode
 from app.rules.regexes import split_flags
 from app.rules.rule import conditions
 from app.rules.selftest import case_texts

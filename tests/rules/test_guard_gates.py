@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from app.fleet.guard_loading import CAP, GENERATIONS, Reading, read_served, read_written, summaries
 from app.rules.guard import guard_text
-from app.rules.guard_gates import CAP, GENERATIONS, Reading, read_served, read_written, summaries
 from tests.example_rules import rule_text
 from tests.rules.conftest import Doc
 

@@ -4,8 +4,19 @@ import re
 import pytest
 
 from app.rules.errors import PatternError
-from app.rules.js_parser import MAX_DEPTH, parse_js, to_units, wants_unicode
-from app.rules.js_tree import ANY, Anchor, BackReference, CharSet, Choice, Group, Look, Repeat, Sequence, Text
+from app.rules.redos.js_parser import MAX_DEPTH, parse_js, to_units, wants_unicode
+from app.rules.redos.js_tree import (
+    ANY,
+    Anchor,
+    BackReference,
+    CharSet,
+    Choice,
+    Group,
+    Look,
+    Repeat,
+    Sequence,
+    Text,
+)
 from app.rules.regexes import split_flags
 from app.rules.rule import conditions
 from tests.node import in_node

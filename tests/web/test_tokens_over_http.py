@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from app.access.roles import Role
-from app.access.signing_keys import USES, SigningKeys
 from app.access.tokens import TYPE
+from app.signing.keys import USES, SigningKeys
 from tests.server import Server
 from tests.web.answers import accepted, refused
 from tests.web.conftest import UNLIMITED

@@ -12,7 +12,7 @@ from app.federation.sources.collected import Collected, Memory
 from app.federation.sources.http import Exchange
 from app.federation.sources.served import served_at, take_answer
 from app.federation.upstream import AtrRulesUpstream
-from app.wire.instants import from_text, to_text
+from app.http.timestamps import from_text, to_text
 
 PATH = "/api/atr-rules"
 WHOLE_EVERY = timedelta(hours=24)

@@ -13,12 +13,12 @@ from typing import BinaryIO
 
 import msgspec
 
-from app.federation.bundle.archive import MAX_BYTES, MAX_UNPACKED_BYTES
-from app.federation.bundle.format import Manifest, OpenBundle
-from app.federation.bundle.statements import MAX_PEM_BYTES, read_keys
+from app.bundles.archive import MAX_BYTES, MAX_UNPACKED_BYTES
+from app.bundles.format import Manifest, OpenBundle
 from app.federation.sources.collected import Collected, Item, Memory, SourceError
 from app.federation.sources.spool import Spool
 from app.federation.upstream import BundleUpstream
+from app.signing.jws import MAX_PEM_BYTES, read_keys
 
 _CHUNK = 256 * 1024
 
@@ -62,7 +62,7 @@ def collect_bundle(
 
 
 def open_bundle(path: str, upstream: BundleUpstream, memory: Memory, force: bool, spool: str) -> Opened:
-    """Read the file at `path` instead (in a lane), and say what it is; a refusal is in `collected`.
+    """Read the file at `path` instead (in a sandbox), and say what it is; a refusal is in `collected`.
 
     With `force` the bundle may be older than what was taken last, and need not continue it; all else is checked.
     """

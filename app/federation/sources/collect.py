@@ -1,4 +1,4 @@
-"""The function that a pull runs in a lane: look at one upstream, of whatever kind, once."""
+"""The function that a pull runs in a sandbox: look at one upstream, of whatever kind, once."""
 
 from msgspec.structs import replace
 
@@ -14,7 +14,7 @@ def collect(upstream: Upstream, memory: Memory, now: str, spool: str) -> Collect
 
     Whatever goes wrong with the upstream, the network or a file comes back as `failed`; an exception is a fault
     of ours. It takes at most the upstream's `timeout` and 20 seconds more (a read that began just before the
-    end), except from a server that trickles the head of its answer: give the lane 30 seconds more than `timeout`,
+    end), except from a server that trickles the head of its answer: give the sandbox 30 seconds more than `timeout`,
     so that it ends that too.
 
     What is remembered from pulls under other settings is not used: an upstream whose entry in the configuration

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.federation.sources.collected import Collected, Memory, SourceError
-from app.federation.sources.quoted import printable
 from app.federation.sources.spool import MAX_BYTES, MAX_ITEMS, Spool
 from app.federation.upstream import DirectoryUpstream
+from app.http.problem import printable
 
 MAX_ENTRIES = 200_000
 """Most files and folders to pass on the way, so that `path = "/"` ends soon."""

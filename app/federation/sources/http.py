@@ -14,11 +14,11 @@ import httpx
 from app import __version__
 from app.federation.sources.collected import SourceError
 from app.federation.sources.gunzip import Body, too_large
-from app.federation.sources.quoted import quoted
 from app.federation.sources.secret import read_key
 from app.federation.sources.status import refusal
 from app.federation.sources.tls import tls_context, tls_failure
 from app.federation.upstream import HttpUpstream
+from app.http.problem import quoted
 
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 20.0

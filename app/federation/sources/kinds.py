@@ -10,7 +10,6 @@ from app.federation.sources.http import Exchange, Traffic
 from app.federation.sources.live import collect_live
 from app.federation.sources.npm import collect_npm
 from app.federation.sources.package import collect_package
-from app.federation.sources.quoted import printable
 from app.federation.upstream import (
     AtrRulesUpstream,
     BundleUpstream,
@@ -20,7 +19,8 @@ from app.federation.upstream import (
     PackageUpstream,
     Upstream,
 )
-from app.wire.instants import from_text
+from app.http.problem import printable
+from app.http.timestamps import from_text
 
 
 def read_upstream(upstream: Upstream, memory: Memory, now: str, spool: str) -> Collected:

@@ -1,4 +1,4 @@
-"""Looking at collected texts, for a lane: batches of them, so that neither side waits long or holds much."""
+"""Looking at collected texts, for a sandbox: batches of them, so that neither side waits long or holds much."""
 
 import msgspec
 

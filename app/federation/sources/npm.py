@@ -11,10 +11,10 @@ from app.federation.sources.http import Exchange
 from app.federation.sources.integrity import check_integrity
 from app.federation.sources.json_body import decode
 from app.federation.sources.npm_settings import registry_of
-from app.federation.sources.quoted import printable, quoted
 from app.federation.sources.spool import Spool
 from app.federation.sources.tarball import rule_files
 from app.federation.upstream import NpmUpstream
+from app.http.problem import printable, quoted
 
 ACCEPT = "application/vnd.npm.install-v1+json; q=1.0, application/json; q=0.8"
 """The registry's short form of a package's document."""

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from app import __version__
 from app.federation.sources.collected import Collected, Memory, SetAside, SourceError
-from app.federation.sources.quoted import printable
 from app.federation.sources.spool import MAX_BYTES, Spool
 from app.federation.upstream import PackageUpstream
+from app.http.problem import printable
 from app.rules.yaml_text import dump_yaml
 
 FILE_NAME = "_bundled_rules.json"

@@ -12,9 +12,9 @@ import msgspec
 
 from app.federation.sources.collected import Memory, SourceError
 from app.federation.sources.json_body import decode
-from app.federation.sources.quoted import quoted
 from app.federation.sources.rule_list import RuleList
-from app.wire.instants import from_http_date
+from app.http.problem import quoted
+from app.http.timestamps import from_http_date
 
 HEADER = "Threatcloud-Freshness"
 

@@ -7,9 +7,9 @@ import msgspec
 from app.federation.sources.collected import SetAside, Source, SourceError
 from app.federation.sources.http import Answer, same_etag
 from app.federation.sources.json_body import decode
-from app.federation.sources.quoted import quoted
 from app.federation.sources.spool import MAX_ITEMS
-from app.wire.instants import from_text, to_text
+from app.http.problem import quoted
+from app.http.timestamps import from_text, to_text
 
 MAX_NAME_CHARS = 256
 CANARY = "atr-canary"

@@ -7,7 +7,7 @@ from app.federation.sources.http import Answer, Exchange
 from app.federation.sources.replay import check_instants, fresh_serial
 from app.federation.sources.rule_list import read_rule_list
 from app.federation.sources.spool import Spool
-from app.wire.instants import to_text
+from app.http.timestamps import to_text
 
 
 def served_at(url: str, path: str) -> str:

@@ -5,7 +5,7 @@ from datetime import datetime
 import httpx
 
 from app.federation.sources.collected import SourceError
-from app.wire.instants import from_http_date
+from app.http.timestamps import from_http_date
 
 MAX_RETRY_AFTER = 86_400.0
 """Longest wait to obey, in seconds: nobody may ask us to stay away for ever."""

@@ -1,4 +1,4 @@
-"""A simulated upstream with a few rules, and a way to pull from it as a lane's child would."""
+"""A simulated upstream with a few rules, and a way to pull from it as a sandbox's child would."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ from app.federation.sources.collect import collect
 from app.federation.sources.collected import Collected, Memory
 from app.federation.sources.spool import read_span
 from app.federation.upstream import Upstream
-from app.wire.instants import to_text
+from app.http.timestamps import to_text
 from tests.example_rules import rule_text
 from tests.federation.simulator import Simulator
 
@@ -42,7 +42,7 @@ def spool(tmp_path: Path) -> str:
 
 @pytest.fixture
 def pull(spool: str) -> Pull:
-    """Collect as a lane would; the clock is the simulator's where there is one."""
+    """Collect as a sandbox would; the clock is the simulator's where there is one."""
 
     def once(upstream: Upstream, memory: Memory | None = None, now: datetime = START) -> Collected:
         return collect(upstream, memory or Memory(), to_text(now), spool)

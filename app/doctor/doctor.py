@@ -1,0 +1,58 @@
+"""Every check, in the order in which one would look."""
+
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from sqlite_utils import Database
+
+from app.config import Config
+from app.doctor import database, machine, overlay, upstreams
+from app.doctor.backups import backups
+from app.doctor.finding import Finding
+from app.storage.connection import DATABASE_NAME, open_reader
+
+
+def diagnose(config: Config) -> list[Finding]:
+    """Run every check."""
+    place = config.state_dir
+    try:
+        return [
+            *machine.sqlite(),
+            *machine.state_folder(place),
+            *machine.lock(place),
+            *backups(place, config.backup, datetime.now(UTC)),
+            *upstreams.files(config.upstream),
+            *overlay.files(config.overlay),
+            *_database(config),
+        ]
+    except PermissionError as error:
+        found = f"{place} is closed to this user: {error.strerror}"
+        todo = "Run this as the owner of the folder."
+        return [*machine.sqlite(), Finding("state folder", "failed", found, todo)]
+
+
+def _database(config: Config) -> Iterator[Finding]:
+    path = config.state_dir / DATABASE_NAME
+    if not path.is_file():
+        yield Finding("database", "failed", f"{path} does not exist", "Start the server once.")
+        return
+    try:
+        db = open_reader(path)
+        try:
+            yield from database.contents(db.conn)
+            if database.is_current(db.conn):
+                yield from _decisions(db, config)
+        finally:
+            db.conn.close()
+    except sqlite3.Error as error:
+        yield Finding(
+            "database", "failed", str(error), "Restore the newest backup; keep this file for analysis."
+        )
+
+
+def _decisions(db: Database, config: Config) -> Iterator[Finding]:
+    """What needs this release's schema: where rules come from, and what admins decided."""
+    now = datetime.now(UTC)
+    yield from upstreams.conditions(db, config.upstream, now)
+    yield from overlay.entries(db, now)

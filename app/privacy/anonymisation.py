@@ -1,0 +1,111 @@
+"""What is taken off a report before anything of it is stored. Pure: the instance's secret is passed in.
+
+Addresses keep their network (IPv4 /16, IPv6 /48), instants their hour, names of people become pseudonyms, and
+every text is bounded and printable.
+"""
+
+import hashlib
+import hmac
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from ipaddress import ip_network
+
+from app.access.networks import parse_address
+from app.http.timestamps import from_text, to_text
+
+IPV4_PREFIX = 16
+IPV6_PREFIX = 48
+PSEUDONYM_LENGTH = 16
+
+_SUSPECT = re.compile(r"[.:@/\\]")
+"""What every address, path and mail address has; most words that are reported have none of it."""
+
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff0-\uffff]+")
+"""Controls, and what reorders or hides text: it would lie to whoever reads it in a terminal or on a page."""
+
+_IPV4_IN_TEXT = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w]|\.\d)")
+_IPV6_IN_TEXT = re.compile(
+    r"(?<![\w:.])[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,8}(?:\.\d{1,3}){0,3}(?![\w:]|\.\d)"
+)
+_HOME_IN_TEXT = re.compile(r"((?:/home/|/Users/|[A-Za-z]:[\\/]+Users[\\/]+))([^\\/\s:'\"<>|]{1,64})")
+_MAIL_IN_TEXT = re.compile(r"[A-Za-z0-9._%+-]{1,64}@(?=[A-Za-z0-9-]{1,63}\.[A-Za-z0-9.-]{1,190})")
+
+
+@lru_cache(maxsize=8192)
+def masked_address(text: str) -> str | None:
+    """The network that an address lies in, as `203.0.0.0/16` or `2001:db8:1::/48`; None for what is no address.
+
+    Takes every spelling that `parse_address` takes (port, brackets, zone, IPv4 in IPv6). Stock reporters also send
+    a uuid or `unknown` in place of an address: that is None too.
+    """
+    parsed = parse_address(text.strip())
+    if parsed is None:
+        return None
+    prefix = IPV4_PREFIX if parsed.version == 4 else IPV6_PREFIX
+    return str(
+        ip_network((int(parsed), prefix) if parsed.version == 6 else f"{parsed}/{prefix}", strict=False)
+    )
+
+
+def to_hour(instant: datetime) -> datetime:
+    """The hour that an instant lies in."""
+    return instant.replace(minute=0, second=0, microsecond=0)
+
+
+def reported_hour(text: str | None, received: datetime) -> str:
+    """The hour of a reported instant as text; that of `received` for none, an unreadable or a future one."""
+    try:
+        instant = received if text is None else from_text(text[:64])
+    except ValueError:
+        instant = received
+    return to_text(to_hour(min(instant, received)))
+
+
+def bounded(text: str, limit: int) -> str:
+    """At most `limit` characters; unprintable and direction-changing ones become a space each run."""
+    return _UNPRINTABLE.sub(" ", text[: 2 * limit]).strip()[:limit].rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class Pseudonyms:
+    """Names for people and devices that only this instance can connect with each other.
+
+    Keyed with the instance's secret (HMAC-SHA-256), so that nobody else can try a list of names against them.
+    """
+
+    secret: bytes
+
+    def of(self, kind: str, text: str) -> str:
+        """The pseudonym, 16 hex digits, of `text` as a `kind` (`user`, `client`, `device`, ...).
+
+        The same text under another kind has another pseudonym.
+        """
+        return self._digest(kind, text).hex()[:PSEUDONYM_LENGTH]
+
+    def fingerprint(self, kind: str, text: str) -> str:
+        """All 64 hex digits, for where two values must never be taken for each other."""
+        return self._digest(kind, text).hex()
+
+    def scrubbed(self, text: str, limit: int) -> str:
+        """Free text without what points at a person or host: addresses masked, names in home folders and mail hashed.
+
+        At most `limit` characters, all printable. Cut before it is searched, so the time it takes is bounded.
+        """
+        if not _SUSPECT.search(text):
+            return bounded(text, limit)
+        text = _UNPRINTABLE.sub(" ", text[: 2 * limit])
+        text = _IPV6_IN_TEXT.sub(_mask_match, text)
+        text = _IPV4_IN_TEXT.sub(_mask_match, text)
+        text = _HOME_IN_TEXT.sub(lambda found: f"{found[1]}~{self.of('user', found[2])}", text)
+        text = _MAIL_IN_TEXT.sub(lambda found: f"~{self.of('user', found[0][:-1])}@", text)
+        return text.strip()[:limit].rstrip()
+
+    def _digest(self, kind: str, text: str) -> bytes:
+        message = kind.encode() + b"\x00" + text.encode("utf-8", "surrogatepass")
+        return hmac.new(self.secret, message, hashlib.sha256).digest()
+
+
+def _mask_match(found: re.Match[str]) -> str:
+    return masked_address(found[0]) or found[0]
