@@ -24,11 +24,11 @@ async def health(request: AnyRequest) -> Response[bytes]:
 @get("/ready", guards=[public()])
 async def ready(request: AnyRequest) -> Response[bytes]:
     """Ready: the database takes writes and a publication is loaded. Send traffic when this is 200."""
-    edition = request.app.state.publisher.edition
-    if edition is None:
+    served = request.app.state.publisher.served
+    if served is None:
         raise Problem(503, "The first publication is still being built.", headers={"Retry-After": "2"})
     await _check_writes(request)
-    return answer(request, {"status": "ready", "serial": edition.serial})
+    return answer(request, {"status": "ready", "serial": served.serial})
 
 
 async def _check_writes(request: AnyRequest) -> None:

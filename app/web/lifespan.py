@@ -96,7 +96,7 @@ async def opened(app: Litestar, config: Config, *, serving: bool) -> AsyncIterat
                 await publish(f"{use} key rotated")
 
         consensus = Consensus(storage, inspect_sandbox, gate_sandbox, config.consensus, publish)
-        federation = Federation(storage, config.upstream, state_dir, publish, publisher.hold_reason)
+        federation = Federation(storage, config.upstream, state_dir, publish, publisher.freeze_reason)
         stack.push_async_callback(federation.close)
         overlays = Overlays(storage, inspect_sandbox, config.overlay, publish)
         pseudonyms = Pseudonyms(load_secret(state_dir))
@@ -157,7 +157,7 @@ async def opened(app: Litestar, config: Config, *, serving: bool) -> AsyncIterat
 
 async def _catch_up(publisher: Publisher) -> None:
     """Publish what a crash kept from being published, before anybody is served a set that was left behind."""
-    if publisher.edition is None:
+    if publisher.served is None:
         return
     try:
         await publisher.publish("start", datetime.now(UTC))
@@ -180,7 +180,7 @@ async def _adopt_configuration(
         due = await federation.due(now)
         jobs.watch_upstreams()
         await overlays.adopt(now)
-        if publisher.edition is not None:
+        if publisher.served is not None:
             await publisher.publish("start", datetime.now(UTC))
         await _pull_first(
             federation, [upstream for upstream in due if not is_remote(upstream)], FIRST_LOCAL_SECONDS

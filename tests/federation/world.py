@@ -73,7 +73,7 @@ class World:
         if hasattr(self, "federation"):
             await self.federation.close()
         self.upstreams = list(upstreams)
-        self.federation = Federation(self.storage, upstreams, self.folder, self._publish, self._hold_reason)
+        self.federation = Federation(self.storage, upstreams, self.folder, self._publish, self._freeze_reason)
         await self.federation.adopt(self.now)
 
     async def pull(self, name: str = "atr") -> PullResult:
@@ -126,7 +126,7 @@ class World:
         self.published.append(reason)
         return len(self.published)
 
-    async def _hold_reason(self) -> str | None:
+    async def _freeze_reason(self) -> str | None:
         return self.hold
 
 
