@@ -9,9 +9,10 @@ from litestar.params import FromPath
 from msgspec import Meta
 
 from app.access.guards import actor_of, instant_of, principal_of, require
+from app.access.principal import Actor
 from app.access.roles import Role
 from app.consensus.errors import ConsensusError, Refused, UnusableText
-from app.consensus.review import By, Decision
+from app.consensus.review import Decision
 from app.consensus.service import Consensus
 from app.consensus.states import Status
 from app.consensus.submission import Outcome
@@ -275,8 +276,8 @@ def _consensus(request: AnyRequest) -> Consensus:
     return consensus
 
 
-def _by(request: AnyRequest) -> By:
-    return By(actor_of(request), principal_of(request).address, instant_of(request))
+def _by(request: AnyRequest) -> Actor:
+    return Actor(actor_of(request), principal_of(request).address, instant_of(request))
 
 
 def _check_size(text: str) -> None:
