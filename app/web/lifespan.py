@@ -29,6 +29,7 @@ from app.publication.freshness import Freshness
 from app.publication.publisher import Publisher
 from app.storage import Storage, StorageUnavailable
 from app.web.admin_key import ensure_admin_key
+from app.web.health import WriteCheck
 from app.web.locking import purpose, take_lock
 from app.wire.problem import Problem
 
@@ -123,6 +124,7 @@ async def opened(app: Litestar, config: Config, *, serving: bool) -> AsyncIterat
             "statistics": Statistics(storage, publisher, intel),
             "publish": publish,
             "on_rotated": on_rotated,
+            "write_check": WriteCheck(storage),
             "started_at": now,
         }
         app.state.update(services)
