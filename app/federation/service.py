@@ -9,13 +9,13 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from app.access import audit
+from app.access.principal import Actor
 from app.federation import held, review, store, versions
 from app.federation.errors import NothingToPull, PullsHeld, UnknownUpstream
 from app.federation.held import HeldState, ShownChange
 from app.federation.landing import AUTOMATIC, Audit
 from app.federation.progress import Progress, PullResult
 from app.federation.pull import Gather, Publish, Pull, Puller
-from app.federation.review import By
 from app.federation.schedule import is_due
 from app.federation.sources.collected import SetAside
 from app.federation.status import Status, is_pulled, read_status
@@ -140,7 +140,7 @@ class Federation:
         self,
         name: str,
         rule_ids: Collection[str] | None,
-        by: By,
+        actor: Actor,
         reason: str | None = None,
         digest: str | None = None,
     ) -> tuple[list[str], int | None]:
@@ -151,20 +151,27 @@ class Federation:
         """
         upstream = self.upstream(name)
         approved = await self._storage.write(
-            lambda db: review.approve(db, upstream, rule_ids, by, reason, digest)
+            lambda db: review.approve(db, upstream, rule_ids, actor, reason, digest)
         )
         serial = await self._publish(f"{len(approved)} changes of {name} approved") if approved else None
         return approved, serial
 
     async def refuse(
-        self, name: str, rule_ids: Collection[str] | None, by: By, reason: str, digest: str | None = None
+        self,
+        name: str,
+        rule_ids: Collection[str] | None,
+        actor: Actor,
+        reason: str,
+        digest: str | None = None,
     ) -> list[str]:
         """Refuse held changes (None: all of them) for as long as upstream offers the same; returns the ids.
 
         Raises `HeldMoved`, `UnknownChange`.
         """
         upstream = self.upstream(name)
-        return await self._storage.write(lambda db: review.refuse(db, upstream, rule_ids, by, reason, digest))
+        return await self._storage.write(
+            lambda db: review.refuse(db, upstream, rule_ids, actor, reason, digest)
+        )
 
     async def statuses(self, now: datetime) -> list[Status]:
         """How every upstream is doing, in the order of the configuration."""

@@ -30,6 +30,7 @@ from app.sandbox import Sandbox
 from app.signing.keys import KeyUse, SigningKeys
 from app.storage import Storage, StorageUnavailable
 from app.web.admin_key import ensure_admin_key
+from app.web.health import WriteCheck
 from app.web.supervision.locking import purpose, take_lock
 
 log = logging.getLogger(__name__)
@@ -123,6 +124,7 @@ async def opened(app: Litestar, config: Config, *, serving: bool) -> AsyncIterat
             "statistics": Statistics(storage, publisher, intel),
             "publish": publish,
             "on_rotated": on_rotated,
+            "write_check": WriteCheck(storage),
             "started_at": now,
         }
         app.state.update(services)

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from app.access import audit
+from app.access.principal import Actor
 from app.federation.progress import PullResult
-from app.federation.review import By
 from app.federation.service import Federation
 from app.federation.status import Status
 from app.federation.upstream import DirectoryUpstream, Upstream
@@ -119,8 +119,8 @@ class World:
         )
         return found
 
-    def by(self) -> By:
-        return By("rita (key 1)", "10.0.0.1", self.now)
+    def by(self) -> Actor:
+        return Actor("rita (key 1)", "10.0.0.1", self.now)
 
     async def _publish(self, reason: str) -> int | None:
         self.published.append(reason)

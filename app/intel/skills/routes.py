@@ -9,8 +9,8 @@ from litestar.types import ASGIApp
 from msgspec import Meta
 
 from app.access.guards import actor_of, instant_of, principal_of, require, require_reader, require_reporter
+from app.access.principal import Actor
 from app.access.roles import Role
-from app.consensus.review import By
 from app.http.body import read_body
 from app.http.envelope import AnyRequest, answer, request_id
 from app.http.paging import cursor_for, page_of
@@ -251,8 +251,8 @@ def _since(text: str | None) -> datetime | None:
         raise bad_request("since: an instant such as 2027-01-31T00:00:00Z", "since") from error
 
 
-def _by(request: AnyRequest) -> By:
-    return By(actor_of(request), principal_of(request).address, instant_of(request))
+def _by(request: AnyRequest) -> Actor:
+    return Actor(actor_of(request), principal_of(request).address, instant_of(request))
 
 
 def _intel(request: AnyRequest) -> Intel:
