@@ -1,4 +1,4 @@
-"""Everything there is to say about one text, for `threatcloud rules check` (runs in a lane)."""
+"""Everything there is to say about one text, for `threatcloud rule check` (runs in a lane)."""
 
 from typing import Literal
 

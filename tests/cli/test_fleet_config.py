@@ -127,7 +127,7 @@ def live(server: Server) -> list[str]:
     return [
         key["id"]
         for key in server.cli_json("key", "list", "--subject", "laptop-20")
-        if key["revoked_at"] is None
+        if key["revokedAt"] is None
     ]
 
 
