@@ -55,7 +55,7 @@ def change(instance: Server, statement: str, *values: object) -> None:
 def test_an_upstream_is_new_then_well_then_stale(instance: Server) -> None:
     instance.cli("key", "list")
     never = findings(instance)["upstream atr"]
-    assert (never.state, never.todo) == ("warning", "threatcloud upstream sync atr")
+    assert (never.state, never.todo) == ("warning", "threatcloud upstream pull atr")
     instance.cli("upstream", "sync")
     well = findings(instance)["upstream atr"]
     assert well.state == "ok"
@@ -63,7 +63,7 @@ def test_an_upstream_is_new_then_well_then_stale(instance: Server) -> None:
     change(instance, "UPDATE upstream SET succeeded_at = ?", LONG_AGO)
     stale = findings(instance)["upstream atr"]
     assert stale.state == "failed"
-    assert LONG_AGO in stale.found and "threatcloud upstream sync atr" in stale.todo
+    assert LONG_AGO in stale.found and "threatcloud upstream pull atr" in stale.todo
 
 
 def test_a_failing_upstream_must_be_mended_once_it_is_stale(instance: Server, folder: Path) -> None:
@@ -86,15 +86,15 @@ def test_what_waits_for_an_admin_is_said_with_the_command(instance: Server, fold
     (folder / "broken.yaml").write_text("title: [")
     instance.cli("upstream", "sync")
     found = findings(instance)
-    assert found["upstream atr: held"].todo == "threatcloud upstream held atr"
+    assert found["upstream atr: held"].todo == "threatcloud upstream list-pending atr"
     assert "3 changes" in found["upstream atr: held"].found
-    assert found["upstream atr: set aside"].todo == "threatcloud upstream set-aside atr"
+    assert found["upstream atr: set aside"].todo == "threatcloud upstream list-set-aside atr"
     assert "rollback" not in found
     instance.cli("publication", "rollback", "1", "--reason", "to be safe")
     held_back = findings(instance)["rollback"]
     assert held_back.state == "warning"
     assert "publication 1" in held_back.found and "to be safe" in held_back.found
-    assert held_back.todo.endswith("threatcloud publication release")
+    assert held_back.todo.endswith("threatcloud publication resume")
 
 
 def test_overlay_entries_that_somebody_should_look_at(instance: Server, folder: Path) -> None:
