@@ -1,6 +1,7 @@
 """The OpenAPI document of the whole product, as the standard wants it and as clients of any language can use it."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from app.config import Config
 from app.web.application import create_application
 from app.web.openapi import document_of
+from tests.server import Server
 
 
 @pytest.fixture(scope="module")
@@ -39,3 +41,25 @@ def test_every_answer_is_described(document: dict[str, Any]) -> None:
                 for media in response.get("content", {}).values():
                     schema = media["schema"]
                     assert schema.get("properties", {}).get("data", schema) != {}, (method, path, status)
+
+
+def test_the_page_shows_the_document_and_loads_nothing_from_elsewhere(
+    document: dict[str, Any], server: Server
+) -> None:
+    with server.client() as nobody:
+        page = nobody.get("/api/openapi")
+        assert page.headers["content-type"] == "text/html; charset=utf-8"
+        policy = page.headers["content-security-policy"]
+        assert "unsafe" not in policy
+        assert "default-src 'none'" in policy
+        loaded = re.findall(r"""(?:src|href)="([^"#]+)""", page.text)
+        assert sorted(set(loaded)) == ["/api/openapi/api.css", "/api/openapi/openapi.json"]
+        assert not re.search(r"<script|<style|style=|onclick", page.text)
+        for target in loaded:
+            assert nobody.get(target).status_code == 200
+        assert nobody.get("/api/openapi/api.css").headers["content-type"] == "text/css; charset=utf-8"
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            assert f'id="{operation["operationId"]}"' in page.text
+    ids = set(re.findall(r'id="([^"]+)"', page.text))
+    assert set(re.findall(r'href="#([^"]+)"', page.text)) <= ids
