@@ -49,12 +49,7 @@ SQL_NOT_MOVED_YET = {
     "app/access/issuer.py",
     "app/access/keys.py",
     "app/bundles/references.py",
-    "app/consensus/cycle.py",
-    "app/consensus/feedback.py",
-    "app/consensus/landing.py",
-    "app/consensus/recount.py",
-    "app/consensus/submission.py",
-    "app/consensus/views.py",
+    "app/consensus/promotion.py",
     "app/doctor/database.py",
     "app/federation/held.py",
     "app/federation/versions.py",
@@ -70,7 +65,6 @@ SQL_NOT_MOVED_YET = {
     "app/privacy/subjects.py",
     "app/publication/bundle_export.py",
     "app/rules/listing.py",
-    "app/web/health.py",
 }
 IMPORTS_UP_NOT_CUT_YET = {
     ("bundles", "federation"),

@@ -60,7 +60,7 @@ def page_of(query: Mapping[str, str], key_parts: int = 2) -> Page:
 
 
 def cursor_for(key: Sequence[str]) -> str:
-    """The cursor that continues after the row with this sort key."""
+    """Return the cursor that continues after the row with this sort key."""
     return base64.urlsafe_b64encode(msgspec.json.encode(list(key))).decode("ascii").rstrip("=")
 
 

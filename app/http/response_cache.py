@@ -51,7 +51,7 @@ class BookPage:
         return cls(PreparedBody.prepare(content), f'W/"{hashlib.sha256(content).hexdigest()[:32]}"')
 
     def answer(self, request: AnyRequest, media: bytes, rest: bytes) -> ASGIApp:
-        """The whole answer, ending in `rest`, or a 304."""
+        """Return the whole answer, ending in `rest`, or a 304."""
         sent: dict[str, str] = request.scope["state"]["headers"]
         headers: Headers = (
             (b"etag", self.etag.encode("ascii")),
@@ -97,7 +97,7 @@ class Book(Generic[T]):
         self._has_drifted = True
 
     async def current(self) -> T:
-        """The data as it is, read at most once for each change however many ask."""
+        """Return the data as it is, read at most once for each change however many ask."""
         if self._is_outdated():
             async with self._reading:
                 if self._is_outdated():
@@ -111,7 +111,7 @@ class Book(Generic[T]):
         return self._read[1]
 
     async def page(self, question: Hashable, build: Callable[[T], bytes]) -> BookPage:
-        """The answer to a question; `build` makes its content, in a thread, once for however many ask."""
+        """Return the answer to a question; `build` makes its content, in a thread, once for however many ask."""
         data = await self.current()
         pages = self._pages
         page = pages.get(question)

@@ -1,8 +1,8 @@
-"""Reading the voters of evidence, for the one rule on who is independent (`app.consensus.independence`)."""
+"""Reading the voters of evidence, for the one rule on who is independent (`app.consensus.votes`)."""
 
 from typing import Any
 
-from app.consensus.independence import Voter
+from app.consensus.votes import Voter
 
 COLUMNS = (
     "v.subject, k.enrolled, k.address, v.address, k.site,"

@@ -14,7 +14,7 @@ from app.access import audit
 from app.access.principal import Actor
 from app.consensus.machine import Event
 from app.consensus.policy import ConsensusPolicy
-from app.consensus.store import load_case, move
+from app.consensus.store import load_state, transition
 from app.fleet.store import erase_agent, export_agent
 from app.http.timestamps import to_text
 from app.intel.indicators.store import digests_of
@@ -68,7 +68,7 @@ def erase_subject(db: Database, subject: str, actor: Actor, policy: ConsensusPol
         "tools": erase_tools(db, subject),
     }
     for pattern_hash in proposals:
-        move(db, load_case(db, pattern_hash, policy), Event.TICK, at)
+        transition(db, load_state(db, pattern_hash, policy), Event.TICK, at)
     recount_skills(db, names, at, policy)
     recount_indicators(db, digests, at, policy)
     gone = {name: rows for name, rows in erased.items() if rows}

@@ -31,7 +31,7 @@ class Export:
 
 
 def export_bundle(db: Database, since: int, key: SigningKey, now: datetime) -> Export | None:
-    """The newest publication as a bundle, whole (`since` 0) or as what changed after publication `since`.
+    """Return the newest publication as a bundle, whole (`since` 0) or as what changed after publication `since`.
 
     Rules in canary stay here. All is read in one moment of the database (call it in a reader's thread: 785 rules
     take a quarter of a second); None before the first publication. Raises `NothingNewer`, `NoSuchPublication` for a

@@ -19,7 +19,7 @@ from app.publication.routes import no_publication, serial_of
 
 @get("/api/admin/bundles/export", guards=[require(Role.ADMIN)])
 async def export(request: AnyRequest) -> Response[bytes]:
-    """What is served now as one signed file, whole or from after the publication `since`.
+    """Return what is served now as one signed file, whole or from after the publication `since`.
 
     Without our envelope; `Repr-Digest` (RFC 9530) has the SHA-256 of the file.
     """

@@ -56,13 +56,13 @@ async def live(request: AnyRequest) -> ASGIApp:
 
 @get("/api/atr-rules", opt={"guard": READERS})
 async def atr_rules(request: AnyRequest) -> ASGIApp:
-    """Confirmed rules for agents and ATR tools, whole or since an instant, with what was withdrawn."""
+    """Return confirmed rules for agents and ATR tools, whole or since an instant, with what was withdrawn."""
     return await _pull(request, _representation_asked)
 
 
 @get("/api/rules", opt={"guard": READERS})
 async def rules(request: AnyRequest) -> ASGIApp:
-    """The public server's path for the same rules, for tools that know only that one; always YAML texts."""
+    """Return the public server's path for the same rules, for tools that know only that one; always YAML texts."""
     return await _pull(request, lambda _request, _principal: "yaml")
 
 

@@ -59,7 +59,7 @@ class Publisher:
         return self._served
 
     async def freeze_reason(self) -> str | None:
-        """The rollback in force, in words, or None."""
+        """Return the rollback in force, in words, or None."""
         freeze = await self._storage.read(store.freeze)
         return f"to publication {freeze.serial}, since {freeze.since}: {freeze.reason}" if freeze else None
 
@@ -217,7 +217,7 @@ class Publisher:
         return lambda content: base64.b64encode(key.sign(content)).decode("ascii")
 
     def _manifest(self, draft: _Draft, serial: int, stamp: str, digest: str) -> str:
-        """The signed statement of what the publication holds (JWS, compact form).
+        """Return the signed statement of what the publication holds (JWS, compact form).
 
         It names its predecessor by digest, so a chain of manifests shows a publication that was left out, and
         the key that signed the rules.
@@ -252,7 +252,7 @@ def _draft(db: Database) -> _Draft:
 
 
 def _still_wanted(db: Database, serial: int) -> Iterator[Member]:
-    """What a rollback to this publication serves: its set, less what was taken out of service by decision since."""
+    """Return what a rollback to this publication serves: its set, less what was withdrawn by decision since."""
     own, disabled = store.own_ids_in_service(db), store.disabled(db)
     for member in store.published_members(db, serial):
         key = member.origin, member.rule_id

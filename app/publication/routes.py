@@ -44,7 +44,7 @@ async def list_publications(request: AnyRequest) -> Response[bytes]:
 
 @get("/api/publications/current", guards=[require_reader()])
 async def current_publication(request: AnyRequest) -> Response[bytes]:
-    """The newest publication with its signed manifest: what a client compares its rules with."""
+    """Return the newest publication with its signed manifest: what a client compares its rules with."""
     newest = await request.app.state.storage.read(store.latest)
     if newest is None:
         raise no_publication()
@@ -53,7 +53,7 @@ async def current_publication(request: AnyRequest) -> Response[bytes]:
 
 @get("/api/publications/diff", guards=[require(Role.REVIEWER, Role.ADMIN)])
 async def diff_publications(request: AnyRequest) -> Response[bytes]:
-    """What changed from one serial to another (`from`, `to`; default: the newest and the one before)."""
+    """Return what changed from one serial to another (`from`, `to`; default: the newest and the one before)."""
     query = request.query_params
     asked = {name: serial_of(query[name], name) for name in ("from", "to") if name in query}
 
@@ -139,7 +139,7 @@ def _summary(record: store.PublicationRecord) -> dict[str, Any]:
 
 
 def serial_of(text: str, name: str = "cursor") -> int:
-    """A serial in the query; raises `Problem` 400 that names the parameter."""
+    """Return a serial in the query; raises `Problem` 400 that names the parameter."""
     if not (text.isascii() and text.isdigit() and len(text) < 16):
         raise bad_request(f"{name}: a serial number is needed", name)
     return int(text)

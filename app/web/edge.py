@@ -157,7 +157,7 @@ class _Exchange:
 
 
 def _headers(scope: Scope) -> dict[str, str]:
-    """The request's headers; lines of one name are joined by commas (RFC 9110 5.3)."""
+    """Return the request's headers; lines of one name are joined by commas (RFC 9110 5.3)."""
     headers: dict[str, str] = {}
     for raw_name, raw_value in scope["headers"]:
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")

@@ -60,7 +60,7 @@ _MEANINGS = {200: "Done", 201: "Made", 202: "Started"}
 
 @get(PATH, guards=[public()], include_in_schema=False)
 async def show_document(request: AnyRequest) -> Response[bytes]:
-    """This document; without our envelope, since OpenAPI fixes its shape."""
+    """Return this document, without our envelope, since OpenAPI fixes its shape."""
     state = request.app.state
     if "api_document" not in state:
         state["api_document"] = msgspec.json.encode(document_of(request.app))

@@ -14,10 +14,10 @@ from app.access.keys import revoke_key
 from app.access.networks import Networks
 from app.access.principal import Actor, Principal
 from app.access.roles import Role
-from app.consensus.independence import Voter
+from app.consensus.parsing import ParsedRule
 from app.consensus.policy import ConsensusPolicy
-from app.consensus.reading import Reading
 from app.consensus.submission import Submission, record
+from app.consensus.votes import Voter
 from app.http.timestamps import to_text
 from app.intel.policy import IntelPolicy, RetentionPolicy
 from app.intel.recount import recount
@@ -274,7 +274,7 @@ async def test_a_count_is_dropped_when_what_it_rests_on_was_deleted_meanwhile(wo
 def propose(db: Database, subject: str, pattern_hash: str) -> None:
     voter = Voter(subject, "admin", None, "10.0.0.1", None, live=True)
     sent = Submission(
-        pattern_hash, "text", Reading("variant", ()), voter, f"key-{subject}", "10.0.0.1", None, "o", "m", "v"
+        pattern_hash, "text", ParsedRule("variant", ()), voter, f"key-{subject}", "10.0.0.1", None, "o", "m", "v"
     )  # fmt: skip
     record(db, sent, to_text(NOW), POLICY)
 

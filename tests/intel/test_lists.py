@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.consensus.independence import Voter, weigh
 from app.consensus.policy import ConsensusPolicy
+from app.consensus.votes import Voter, judge_independence
 from app.intel.skills.verdict import LEVELS, Report, Vouch, name_hash, normal_name, risk_of, trust_of
 
 POLICY = ConsensusPolicy()
@@ -138,7 +138,7 @@ def test_no_number_of_reports_is_more_than_the_independent_identities(
     risk = risk_of(sent, policy)
     firsts = {report.voter.subject: report.voter for report in reversed(sent)}
     order = list(dict.fromkeys(report.voter.subject for report in sent))
-    counted = sum(verdict.counted for verdict in weigh([firsts[name] for name in order], policy))
+    counted = sum(verdict.counted for verdict in judge_independence([firsts[name] for name in order], policy))
     assert risk.reporters == counted
     assert 0 <= risk.average <= 100
     assert risk_of(sent + sent, policy) == risk
@@ -158,7 +158,7 @@ def test_whatever_is_trusted_three_independent_identities_stand_behind(
     sent: list[Vouch], policy: ConsensusPolicy
 ) -> None:
     trust = trust_of(sent, policy)
-    verdicts = weigh([vote.voter for vote in sent], policy)
+    verdicts = judge_independence([vote.voter for vote in sent], policy)
     counted = Counter(
         vote.fingerprint for vote, verdict in zip(sent, verdicts, strict=True) if verdict.counted
     )

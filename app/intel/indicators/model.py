@@ -13,8 +13,8 @@ from ipaddress import IPv6Address
 from typing import Literal
 
 from app.access.networks import Networks, parse_address
-from app.consensus.independence import Voter, weigh
 from app.consensus.policy import ConsensusPolicy
+from app.consensus.votes import Voter, judge_independence
 
 Kind = Literal["ip", "domain"]
 
@@ -113,7 +113,7 @@ def public_domain(text: str) -> str | None:
 
 def weigh_sightings(sightings: Sequence[Sighting], policy: ConsensusPolicy) -> Weight:
     """Count the independent identities among sightings in order of time; the most frequent category is theirs."""
-    verdicts = weigh([sighting.voter for sighting in sightings], policy)
+    verdicts = judge_independence([sighting.voter for sighting in sightings], policy)
     counted = [s.category for s, verdict in zip(sightings, verdicts, strict=True) if verdict.counted]
     categories = Counter(counted)
     best = min(categories, key=lambda name: (-categories[name], name)) if categories else ""

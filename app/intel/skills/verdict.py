@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-from app.consensus.independence import Voter, weigh
 from app.consensus.policy import ConsensusPolicy
+from app.consensus.votes import Voter, judge_independence
 
 CONFIRMATIONS = 3
 """Independent identities that put a skill on either list; stock clients and the public server mean the same three."""
@@ -96,7 +96,7 @@ def risk_of(reports: Sequence[Report], policy: ConsensusPolicy) -> Risk:
     for report in reports:
         by_subject.setdefault(report.voter.subject, []).append(report)
     identities = [*by_subject.values()]
-    verdicts = weigh([own[0].voter for own in identities], policy)
+    verdicts = judge_independence([own[0].voter for own in identities], policy)
     counted = [own for own, verdict in zip(identities, verdicts, strict=True) if verdict.counted]
     if not counted:
         return Risk(0, 0.0, LEVELS[0], reports[0].display if reports else "", None)
@@ -118,7 +118,7 @@ def trust_of(vouches: Sequence[Vouch], policy: ConsensusPolicy) -> Trust:
     A skill is trusted when three independent identities agree: on one fingerprint, or in sending none, or in that
     none of them sent another one. A fingerprint is served only when three sent that very one.
     """
-    verdicts = weigh([vouch.voter for vouch in vouches], policy)
+    verdicts = judge_independence([vouch.voter for vouch in vouches], policy)
     counted = [vouch for vouch, verdict in zip(vouches, verdicts, strict=True) if verdict.counted]
     if not counted:
         return Trust(0, False, False, vouches[0].display if vouches else "", None)

@@ -6,32 +6,32 @@ from pathlib import Path
 import pytest
 
 from app.consensus.errors import UnusableText
-from app.consensus.reading import TextReader, read_text
+from app.consensus.parsing import RuleParser, parse_text
 from app.sandbox import Sandbox
 
 from .world import DRAFT, rule
 
 
 def test_a_rule_belongs_to_the_variant_of_its_detection() -> None:
-    mine, yours = read_text(rule()), read_text(rule("ATR-2026-90002", title="Another title"))
+    mine, yours = parse_text(rule()), parse_text(rule("ATR-2026-90002", title="Another title"))
     assert mine.problems == ()
-    assert mine.variant == yours.variant != read_text(rule(pattern="other")).variant
+    assert mine.variant == yours.variant != parse_text(rule(pattern="other")).variant
 
 
 def test_a_draft_request_of_a_stock_guard_is_kept_as_evidence() -> None:
-    draft = read_text(DRAFT)
+    draft = parse_text(DRAFT)
     assert draft.refused is None
     assert any(problem.startswith("detection: ") for problem in draft.problems)
-    assert draft.variant != read_text(DRAFT.replace('"s"', '"t"')).variant
+    assert draft.variant != parse_text(DRAFT.replace('"s"', '"t"')).variant
 
 
 @pytest.mark.parametrize("payload", ["\x85\x9b", "\\ud83d\\ude00", "\x7f"])
 def test_json_that_is_no_plain_yaml_is_a_draft_all_the_same(payload: str) -> None:
-    assert read_text(f'{{"type":"skill-audit-finding","payload":"{payload}"}}').refused is None
+    assert parse_text(f'{{"type":"skill-audit-finding","payload":"{payload}"}}').refused is None
 
 
 def test_yaml_without_agent_source_is_a_draft_with_its_reason() -> None:
-    assert [p for p in read_text(rule(agent_source=False)).problems if p.startswith("agent_source.type: ")]
+    assert [p for p in parse_text(rule(agent_source=False)).problems if p.startswith("agent_source.type: ")]
 
 
 @pytest.mark.parametrize(
@@ -52,13 +52,13 @@ def test_yaml_without_agent_source_is_a_draft_with_its_reason() -> None:
     ],
 )
 def test_what_is_no_plain_mapping_is_refused(text: str) -> None:
-    assert read_text(text).refused
+    assert parse_text(text).refused
 
 
 def test_a_known_text_costs_nothing_and_a_refused_one_stays_refused(tmp_path: Path) -> None:
     async def scenario() -> None:
         sandbox = Sandbox(5.0)
-        reader = TextReader(sandbox)
+        reader = RuleParser(sandbox)
         first = await reader.read(rule())
         with pytest.raises(UnusableText, match="YAML mapping"):
             await reader.read("- a")

@@ -16,7 +16,7 @@ from app.sandbox import Sandbox, SandboxClosed, SandboxError, SandboxTimeout
 REMEMBERED = 4096
 
 
-class Reading(msgspec.Struct, frozen=True):
+class ParsedRule(msgspec.Struct, frozen=True):
     """What a text is.
 
     `variant` is the digest of its normalised detection block, so that titles, dates and comments do not split the
@@ -29,7 +29,7 @@ class Reading(msgspec.Struct, frozen=True):
     refused: str | None = None
 
 
-def read_text(text: str) -> Reading:
+def parse_text(text: str) -> ParsedRule:
     """Look at a text; runs in a sandbox. Linear in the text, no regex of it is run."""
     try:
         found = inspect_text(text, profile=Profile.PUBLISHED)
@@ -37,10 +37,10 @@ def read_text(text: str) -> Reading:
         if _is_json_object(text):
             # Stock Guards send JSON draft requests that quote what they found: characters and escapes included
             # that JSON allows and the YAML subset of rules does not. They are evidence all the same.
-            return Reading(text_digest(text), (f"{error.field}: {error.reason}",))
-        return Reading("", refused=f"{error.field}: {error.reason}")
+            return ParsedRule(text_digest(text), (f"{error.field}: {error.reason}",))
+        return ParsedRule("", refused=f"{error.field}: {error.reason}")
     problems = tuple(f"{problem.field}: {problem.message}" for problem in found.problems)
-    return Reading(found.detection_digest or found.text_digest, problems)
+    return ParsedRule(found.detection_digest or found.text_digest, problems)
 
 
 def _is_json_object(text: str) -> bool:
@@ -59,20 +59,20 @@ def _unrepeated(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return members
 
 
-class TextReader:
+class RuleParser:
     """Reads texts in a sandbox and remembers the last ones: the second and third scanner's identical text is free."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
-        self._known: OrderedDict[bytes, Reading] = OrderedDict()
+        self._known: OrderedDict[bytes, ParsedRule] = OrderedDict()
 
-    async def read(self, text: str) -> Reading:
-        """The text's `Reading`; raises `UnusableText` for what is not a YAML mapping, or cannot be read."""
+    async def read(self, text: str) -> ParsedRule:
+        """Return the text's `Reading`; raises `UnusableText` for what is not a YAML mapping, or cannot be read."""
         key = sha256(text.encode()).digest()
         reading = self._known.get(key)
         if reading is None:
             try:
-                reading = await self._sandbox.call(read_text, text)
+                reading = await self._sandbox.call(parse_text, text)
             except SandboxClosed:
                 raise
             except SandboxTimeout as error:

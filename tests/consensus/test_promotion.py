@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from app.consensus.cycle import due
-from app.consensus.gating import Gated, check
-from app.consensus.landing import Landed, NeedsId, land, next_choice
+from app.consensus.gating import GateResult, run_gate
 from app.consensus.policy import ConsensusPolicy
+from app.consensus.promotion import NeedsId, PromotionOutcome, next_choice, put_in_service
+from app.consensus.store import due_proposals
 
 from .world import World, hold_foreign, local_id, opened, rule
 
@@ -69,9 +69,9 @@ async def test_a_text_that_fails_the_gate_is_kept_with_reasons_and_not_tried_aga
     assert shown.reason is not None
     assert shown.reason.startswith("The gate refused it: test_cases: the rule does not fire")
     assert (shown.variants[0].gate, shown.variants[0].is_rule) == ("failed", True)
-    assert await world.storage.read(due) == []
+    assert await world.storage.read(due_proposals) == []
     await world.submit(await world.agent("late"), rule(pattern="never there"))
-    assert await world.storage.read(due) == []
+    assert await world.storage.read(due_proposals) == []
 
 
 async def test_another_text_with_the_same_detection_gets_its_own_chance(world: World) -> None:
@@ -110,7 +110,7 @@ async def test_a_pattern_that_hangs_is_refused_and_the_next_proposal_goes_on(wor
 
 async def test_a_gate_that_does_not_end_is_killed_and_counts_as_a_failure(tmp_path: Path) -> None:
     async with opened(tmp_path, deadline=0.0) as world:
-        gated = await check(world.sandbox, rule(), "standard")
+        gated = await run_gate(world.sandbox, rule(), "standard")
         assert gated.reasons == ("a regex or test case of it takes too long",)
 
 
@@ -170,7 +170,7 @@ async def test_a_crash_between_gate_and_promotion_loses_and_doubles_nothing(tmp_
         policy = world.consensus.policy
         choice = await world.storage.read(lambda db: next_choice(db, "hash-1", policy))
         assert choice is not None
-        await check(world.sandbox, choice.text, "standard")
+        await run_gate(world.sandbox, choice.text, "standard")
     async with opened(tmp_path) as world:
         assert (await world.consensus.run_cycle(world.now)).promoted == ("hash-1",)
         assert await world.served() == {"ATR-2026-90001": "community"}
@@ -181,12 +181,12 @@ async def test_what_was_decided_while_the_gate_ran_is_not_promoted(world: World)
     policy = world.consensus.policy
     choice = await world.storage.read(lambda db: next_choice(db, "hash-1", policy))
     assert choice is not None
-    gated = await check(world.sandbox, choice.text, "standard")
+    gated = await run_gate(world.sandbox, choice.text, "standard")
     await world.consensus.reject("hash-1", world.by(), "no")
 
     assert (
-        await world.storage.write(lambda db: land(db, "hash-1", choice, gated, world.now, policy))
-        is Landed.CHANGED
+        await world.storage.write(lambda db: put_in_service(db, "hash-1", choice, gated, world.now, policy))
+        is PromotionOutcome.CHANGED
     )
     assert (await world.status(), await world.served()) == ("rejected", {})
 
@@ -196,9 +196,11 @@ async def test_an_id_taken_while_the_gate_ran_is_not_taken_twice(world: World) -
     policy = world.consensus.policy
     choice = await world.storage.read(lambda db: next_choice(db, "hash-1", policy))
     assert choice is not None
-    gated = await check(world.sandbox, choice.text, "standard")
+    gated = await run_gate(world.sandbox, choice.text, "standard")
     await world.storage.write(lambda db: hold_foreign(db, "ATR-2026-90001"))
-    landed = await world.storage.write(lambda db: land(db, "hash-1", choice, gated, world.now, policy))
+    landed = await world.storage.write(
+        lambda db: put_in_service(db, "hash-1", choice, gated, world.now, policy)
+    )
     assert landed == NeedsId(local_id("hash-1"))
     assert await world.served() == {"ATR-2026-90001": "upstream:atr"}
 
@@ -212,10 +214,12 @@ async def test_an_approval_ends_when_the_text_fails_the_gate_after_all(world: Wo
     policy = world.consensus.policy
     choice = await world.storage.read(lambda db: next_choice(db, "hash-1", policy))
     assert choice is not None
-    failed = Gated(choice.text, reasons=("takes too long",))
-    landed = await world.storage.write(lambda db: land(db, "hash-1", choice, failed, world.now, policy))
+    failed = GateResult(choice.text, reasons=("takes too long",))
+    landed = await world.storage.write(
+        lambda db: put_in_service(db, "hash-1", choice, failed, world.now, policy)
+    )
     shown = await world.consensus.show("hash-1")
-    assert (landed, shown.status, shown.approved_variant) == (Landed.FAILED, "pending", None)
+    assert (landed, shown.status, shown.approved_variant) == (PromotionOutcome.FAILED, "pending", None)
 
 
 async def test_a_proposal_keeps_its_rule_id_when_another_of_its_texts_is_promoted(world: World) -> None:
@@ -246,7 +250,7 @@ async def test_looking_for_work_costs_the_same_however_much_is_pending(world: Wo
             taken += 1
 
         db.conn.set_progress_handler(step, 1)
-        assert due(db) == [("hash-1", "confirmed")]
+        assert due_proposals(db) == [("hash-1", "confirmed")]
         db.conn.set_progress_handler(None, 0)
         return taken
 

@@ -1,9 +1,8 @@
 """From votes and texts to a standing, and to the sentences that say what is missing."""
 
-from app.consensus.independence import Voter
+from app.consensus.machine import Status
 from app.consensus.policy import ConsensusPolicy
-from app.consensus.standing import Candidate, Gate, Standing, missing, standing
-from app.consensus.states import Status
+from app.consensus.votes import Candidate, Gate, VoteCount, Voter, count_votes, missing
 
 POLICY = ConsensusPolicy()
 
@@ -12,12 +11,12 @@ def text(digest: str, is_rule: bool = True, gate: Gate = "waiting", first_seen: 
     return Candidate(digest, is_rule, gate, first_seen)
 
 
-def of(votes: str, *texts: Candidate, approved: str | None = None) -> tuple[Standing, list[str]]:
+def of(votes: str, *texts: Candidate, approved: str | None = None) -> tuple[VoteCount, list[str]]:
     """One admin-issued voter per letter, who votes for the variant that the letter names."""
     voters = [
         (Voter(f"v{i}", "admin", None, "10.0.0.1", None, True), letter) for i, letter in enumerate(votes)
     ]
-    found = standing(voters, texts, approved, POLICY)
+    found = count_votes(voters, texts, approved, POLICY)
     return found, missing(found, texts, POLICY)
 
 
