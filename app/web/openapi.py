@@ -7,7 +7,7 @@ docstrings as descriptions. Handlers of prepared bytes are `described` by their 
 
 import re
 from collections.abc import Iterator, Sequence
-from inspect import getdoc
+from inspect import cleandoc, getdoc
 from typing import Any, get_args, get_origin
 
 import msgspec
@@ -336,14 +336,20 @@ def _security(guard: Guard) -> Sequence[dict[str, list[str]]]:
 
 
 def _as_ecma(node: Any) -> Any:
-    r"""Return the document with patterns as JSON Schema has them: ECMA 262 ends a text with `$`, Python with `\Z`."""
+    r"""Return the document as readers of other languages have it.
+
+    ECMA 262 ends a text with `$`, Python with `\Z`; descriptions lose the indentation that docstrings have.
+    """
     if isinstance(node, dict):
-        return {
-            name: re.sub(r"\\Z$", "$", value)
-            if name == "pattern" and isinstance(value, str)
-            else _as_ecma(value)
-            for name, value in node.items()
-        }
+        return {name: _member_as_ecma(name, value) for name, value in node.items()}
     if isinstance(node, list):
         return [_as_ecma(value) for value in node]
     return node
+
+
+def _member_as_ecma(name: str, value: Any) -> Any:
+    if not isinstance(value, str):
+        return _as_ecma(value)
+    if name == "pattern":
+        return re.sub(r"\\Z$", "$", value)
+    return cleandoc(value) if name == "description" else value
