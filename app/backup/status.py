@@ -9,7 +9,7 @@ import msgspec
 FILE = "backup.json"
 
 
-class Verified(msgspec.Struct, frozen=True):
+class VerifiedBackup(msgspec.Struct, frozen=True):
     """The last backup that was made and verified; `keys`: the private keys are in it."""
 
     at: str
@@ -20,7 +20,7 @@ class Verified(msgspec.Struct, frozen=True):
     keys: bool
 
 
-class Failed(msgspec.Struct, frozen=True):
+class FailedBackup(msgspec.Struct, frozen=True):
     """The last one that could not be made, and why."""
 
     at: str
@@ -30,8 +30,8 @@ class Failed(msgspec.Struct, frozen=True):
 class BackupStatus(msgspec.Struct, frozen=True):
     """Each None as long as there was none."""
 
-    verified: Verified | None = None
-    failed: Failed | None = None
+    verified: VerifiedBackup | None = None
+    failed: FailedBackup | None = None
 
     @property
     def is_failing(self) -> bool:
@@ -39,7 +39,7 @@ class BackupStatus(msgspec.Struct, frozen=True):
         return self.failed is not None and (self.verified is None or self.verified.at < self.failed.at)
 
 
-def read_status(state_dir: Path) -> BackupStatus:
+def read_backup_status(state_dir: Path) -> BackupStatus:
     """The status; one that is missing or cannot be read is that of an instance without backups."""
     try:
         return msgspec.json.decode((state_dir / FILE).read_bytes(), type=BackupStatus)
@@ -47,7 +47,7 @@ def read_status(state_dir: Path) -> BackupStatus:
         return BackupStatus()
 
 
-def write_status(state_dir: Path, status: BackupStatus) -> None:
+def write_backup_status(state_dir: Path, status: BackupStatus) -> None:
     """Replace the status, whole or not at all; raises `OSError`."""
     partial = state_dir / f".{FILE}.{secrets.token_hex(4)}"
     try:

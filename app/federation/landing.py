@@ -15,7 +15,7 @@ from app.federation.progress import PullFailure, PullResult
 from app.federation.sources.collected import Collected, Failure
 from app.federation.upstream import UpstreamBase
 from app.http.timestamps import to_text
-from app.overlay.store import settle as settle_overlay
+from app.overlay.store import recompute as settle_overlay
 from app.rules.store import hold_rule, withdraw, yield_id
 
 AUTOMATIC = "federation"

@@ -12,7 +12,7 @@ from app.federation import held, store
 from app.federation.landing import MAX_NAMED, put_in_service
 from app.federation.upstream import UpstreamBase
 from app.http.timestamps import to_text
-from app.overlay.store import settle as settle_overlay
+from app.overlay.store import recompute as settle_overlay
 
 
 @dataclass(frozen=True, slots=True)

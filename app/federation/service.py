@@ -23,7 +23,7 @@ from app.federation.upstream import HttpUpstream, Upstream
 from app.federation.versions import ShownVersion
 from app.http.paging import Page
 from app.http.timestamps import from_text, to_text
-from app.overlay.store import settle as settle_overlay
+from app.overlay.store import recompute as settle_overlay
 from app.storage import Storage
 
 HoldReason = Callable[[], Awaitable[str | None]]

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from app.http.timestamps import from_text, to_text
-from app.overlay.resolve import PARTNERS, Action
+from app.overlay.resolve import PARTNERS, OverlayAction
 
 RuleId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")]
 Severity = Literal["critical", "high", "medium", "low", "informational"]
@@ -40,9 +40,9 @@ class OverlayBase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 ) from None
 
     @property
-    def action(self) -> Action:
+    def action(self) -> OverlayAction:
         """The action, as the configuration writes it."""
-        tag: Action = type(self).__struct_config__.tag  # type: ignore[assignment]
+        tag: OverlayAction = type(self).__struct_config__.tag  # type: ignore[assignment]
         return tag
 
     @property

@@ -9,8 +9,8 @@ import msgspec
 from sqlite_utils import Database
 
 from app.federation.errors import EntryRefused
-from app.overlay.resolve import PARTNERS, Action, Declared, Entry, contradicts
-from app.overlay.store import COLUMNS, entries, entry, held_rows
+from app.overlay.resolve import PARTNERS, Declared, OverlayAction, OverlayEntry, contradicts
+from app.overlay.store import COLUMNS, entries, entry, upstream_rules
 from app.rules.inspect import Inspection
 from app.rules.store import put_text
 
@@ -24,11 +24,11 @@ class Replacement(msgspec.Struct, frozen=True):
     inspection: Inspection
 
 
-class Decision(msgspec.Struct, frozen=True, kw_only=True):
+class OverlayDecision(msgspec.Struct, frozen=True, kw_only=True):
     """An entry as it was asked for. `version` is a pin's; a `replace` without a replacement is unusable."""
 
     rule_id: str
-    action: Action
+    action: OverlayAction
     owner: str
     reason: str
     expires_at: str | None = None
@@ -38,19 +38,19 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Declaration:
+class DeclaredChanges:
     """What a change of the configuration did: rules by what happened to their entries."""
 
     made: tuple[str, ...]
     removed: tuple[str, ...]
-    superseded: tuple[Entry, ...]
+    superseded: tuple[OverlayEntry, ...]
     """Entries made over the API that stood in the way of a configured one; they are gone."""
 
     def __bool__(self) -> bool:
         return bool(self.made or self.removed or self.superseded)
 
 
-def add(db: Database, decision: Decision, at: str) -> Entry:
+def add(db: Database, decision: OverlayDecision, at: str) -> OverlayEntry:
     """Make an entry over the API, in place of one that was made there for the same rule and action.
 
     Raises `EntryRefused` when the configuration has that one, when an entry in force contradicts this one, and for
@@ -75,7 +75,7 @@ def add(db: Database, decision: Decision, at: str) -> Entry:
     return new
 
 
-def remove(db: Database, entry_id: str) -> Entry:
+def remove(db: Database, entry_id: str) -> OverlayEntry:
     """Take an entry away; raises `UnknownEntry`, and `EntryRefused` for one that the configuration has."""
     old = entry(db, entry_id)
     if old.declared == "config":
@@ -84,7 +84,9 @@ def remove(db: Database, entry_id: str) -> Entry:
     return old
 
 
-def declare(db: Database, decisions: Sequence[Decision], at: str, *, withdraw: bool) -> Declaration:
+def declare(
+    db: Database, decisions: Sequence[OverlayDecision], at: str, *, withdraw: bool
+) -> DeclaredChanges:
     """Bring the configured entries to what the configuration says now; it wins over entries made over the API.
 
     An entry whose text and severity stay the same keeps its base and its age; so does a pin to a version that is
@@ -92,9 +94,9 @@ def declare(db: Database, decisions: Sequence[Decision], at: str, *, withdraw: b
     """
     wanted = {(decision.rule_id, decision.action): decision for decision in decisions}
     in_force = {key for key, d in wanted.items() if d.expires_at is None or d.expires_at > at}
-    known: dict[tuple[str, Action], Entry] = {}
+    known: dict[tuple[str, OverlayAction], OverlayEntry] = {}
     removed: list[str] = []
-    superseded: list[Entry] = []
+    superseded: list[OverlayEntry] = []
     for old in entries(db):
         key = (old.rule_id, old.action)
         if old.declared == "config":
@@ -115,7 +117,7 @@ def declare(db: Database, decisions: Sequence[Decision], at: str, *, withdraw: b
             _delete(db, new.id)
             _insert(db, new)
             made.append(new.rule_id)
-    return Declaration(tuple(made), tuple(removed), tuple(superseded))
+    return DeclaredChanges(tuple(made), tuple(removed), tuple(superseded))
 
 
 def is_due(db: Database, since: str, at: str) -> bool:
@@ -130,14 +132,16 @@ def is_due(db: Database, since: str, at: str) -> bool:
     )
 
 
-def _entry(db: Database, decision: Decision, before: Entry | None, declared: Declared, at: str) -> Entry:
-    rows = held_rows(db, decision.rule_id)
+def _entry(
+    db: Database, decision: OverlayDecision, before: OverlayEntry | None, declared: Declared, at: str
+) -> OverlayEntry:
+    rows = upstream_rules(db, decision.rule_id)
     held = next((row.held.digest for row in rows if row.is_active), None)
     digest = _digest_of(db, decision, held)
     if decision.action == "pin" and before is not None and (digest is None or decision.version is None):
         digest = before.digest or digest  # versions are forgotten in time, what they were pinned to is not
     is_same = before is not None and (before.digest, before.severity) == (digest, decision.severity)
-    return Entry(
+    return OverlayEntry(
         id=_config_id(decision) if declared == "config" else secrets.token_hex(8),
         rule_id=decision.rule_id,
         action=decision.action,
@@ -152,12 +156,12 @@ def _entry(db: Database, decision: Decision, before: Entry | None, declared: Dec
     )
 
 
-def _config_id(decision: Decision) -> str:
+def _config_id(decision: OverlayDecision) -> str:
     """The same at every start, so that a link to the entry stays good."""
     return hashlib.sha256(f"{decision.rule_id} {decision.action}".encode()).hexdigest()[:16]
 
 
-def _digest_of(db: Database, decision: Decision, held: str | None) -> str | None:
+def _digest_of(db: Database, decision: OverlayDecision, held: str | None) -> str | None:
     if decision.action == "replace" and decision.replacement is not None:
         return put_text(db, decision.replacement.inspection, decision.replacement.text)
     if decision.action != "pin":
@@ -172,14 +176,14 @@ def _digest_of(db: Database, decision: Decision, held: str | None) -> str | None
     return row[0] if row else None
 
 
-def _nothing_to_pin(decision: Decision) -> str:
+def _nothing_to_pin(decision: OverlayDecision) -> str:
     if decision.version is None:
         return f"No upstream has {decision.rule_id} in service, so there is no text to pin."
     return f"No kept upstream version {decision.version!r} has {decision.rule_id}."
 
 
-def _insert(db: Database, new: Entry) -> None:
-    marks = ", ".join("?" for _ in Entry.__struct_fields__)
+def _insert(db: Database, new: OverlayEntry) -> None:
+    marks = ", ".join("?" for _ in OverlayEntry.__struct_fields__)
     db.conn.execute(
         f"INSERT INTO overlay ({COLUMNS}) VALUES ({marks})",  # noqa: S608 (our own names)
         msgspec.structs.astuple(new),

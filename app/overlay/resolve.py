@@ -10,11 +10,11 @@ from typing import Literal
 
 import msgspec
 
-Action = Literal["disable", "enable", "pin", "severity", "replace"]
+OverlayAction = Literal["disable", "enable", "pin", "severity", "replace"]
 Declared = Literal["config", "api"]
-State = Literal["active", "expired", "idle", "unusable"]
+OverlayState = Literal["active", "expired", "idle", "unusable"]
 
-PARTNERS: Mapping[Action, Action] = {
+PARTNERS: Mapping[OverlayAction, OverlayAction] = {
     "disable": "enable",
     "enable": "disable",
     "pin": "replace",
@@ -23,7 +23,7 @@ PARTNERS: Mapping[Action, Action] = {
 """What contradicts what on one rule; a severity goes with any of the others."""
 
 
-class Entry(msgspec.Struct, frozen=True):
+class OverlayEntry(msgspec.Struct, frozen=True):
     """One decision. `digest` names the text that a pin or a replacement serves, None while there is none.
 
     `base` is the text that upstream had when the entry was made, or first had since; instants are texts.
@@ -31,7 +31,7 @@ class Entry(msgspec.Struct, frozen=True):
 
     id: str
     rule_id: str
-    action: Action
+    action: OverlayAction
     severity: str | None
     digest: str | None
     base: str | None
@@ -56,7 +56,7 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class UpstreamRule:
     """A rule that one upstream has in service here; `is_excluded` says that the upstream's filter keeps it out."""
 
     digest: str
@@ -64,7 +64,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Effect:
+class OverlayEffect:
     """What becomes of a held rule: is it served, with which text, and with which severity put into that text."""
 
     served: bool
@@ -72,24 +72,30 @@ class Effect:
     severity: str | None = None
 
 
-def resolve(entries: Iterable[Entry], held: Held, severities: Mapping[str, str], at: str) -> Effect:
+def resolve(
+    entries: Iterable[OverlayEntry], held: UpstreamRule, severities: Mapping[str, str], at: str
+) -> OverlayEffect:
     """What the entries of one rule make of it; `severities` says what each text gives as its own.
 
     A rule that is not served keeps its text, and a severity that the text has already changes nothing.
     """
     in_force = {entry.action: entry for entry in entries if entry.is_in_force(at)}
     if "disable" in in_force or (held.is_excluded and "enable" not in in_force):
-        return Effect(False, held.digest)
+        return OverlayEffect(False, held.digest)
     text = in_force.get("replace") or in_force.get("pin")
     digest = text.digest if text is not None and text.digest is not None else held.digest
     entry = in_force.get("severity")
     severity = entry.severity if entry is not None else None
-    return Effect(True, digest, severity if severity != severities.get(digest) else None)
+    return OverlayEffect(True, digest, severity if severity != severities.get(digest) else None)
 
 
 def state_of(
-    entry: Entry, entries: Sequence[Entry], held: Sequence[Held], severities: Mapping[str, str], at: str
-) -> State:
+    entry: OverlayEntry,
+    entries: Sequence[OverlayEntry],
+    held: Sequence[UpstreamRule],
+    severities: Mapping[str, str],
+    at: str,
+) -> OverlayState:
     """Where one of a rule's `entries` stands; `held` is the rule in every upstream that has it.
 
     `idle`: no upstream has the rule now, or the entry changes nothing. A pin is active while its rule is served,
@@ -107,12 +113,12 @@ def state_of(
     return "idle"
 
 
-def base_moved(entry: Entry, held: Sequence[Held]) -> bool:
+def base_moved(entry: OverlayEntry, held: Sequence[UpstreamRule]) -> bool:
     """Has upstream changed the rule since the entry was made? `held` begins with what counts most."""
     return bool(held) and entry.base is not None and entry.base != held[0].digest
 
 
-def contradicts(action: Action, entries: Iterable[Entry], at: str) -> Entry | None:
+def contradicts(action: OverlayAction, entries: Iterable[OverlayEntry], at: str) -> OverlayEntry | None:
     """The entry in force, on the same rule, that a new one with this action cannot stand beside."""
     partner = PARTNERS.get(action)
     return next((e for e in entries if e.action == partner and not e.has_expired(at)), None)

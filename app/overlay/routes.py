@@ -18,8 +18,8 @@ from app.http.paging import cursor_for, page_of
 from app.http.problem import Problem, bad_request, conflict, not_found
 from app.http.timestamps import to_text
 from app.overlay.config import Owner, Reason, RuleId, Severity, Version
-from app.overlay.entries import Decision
-from app.overlay.resolve import Action
+from app.overlay.entries import OverlayDecision
+from app.overlay.resolve import OverlayAction
 from app.rules.local import ImportRefused
 from app.sandbox import SandboxClosed, SandboxError
 
@@ -38,9 +38,9 @@ class NewEntry(
     expires: str | None = None
 
     @property
-    def action(self) -> Action:
+    def action(self) -> OverlayAction:
         """The action, as the body writes it."""
-        tag: Action = type(self).__struct_config__.tag  # type: ignore[assignment]
+        tag: OverlayAction = type(self).__struct_config__.tag  # type: ignore[assignment]
         return tag
 
 
@@ -98,7 +98,7 @@ async def make_entry(request: AnyRequest) -> Response[bytes]:
     """Make an overlay entry, in place of one made here for the same rule and action, and publish what it changes."""
     body = await read_body(request, cast("type[AnyNewEntry]", AnyNewEntry))
     by = _by(request)
-    decision = Decision(
+    decision = OverlayDecision(
         rule_id=body.rule_id,
         action=body.action,
         owner=body.owner or principal_of(request).subject,

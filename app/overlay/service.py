@@ -12,11 +12,10 @@ from app.access import audit
 from app.federation.review import By
 from app.http.timestamps import to_text
 from app.overlay import entries, store, views
-from app.overlay.compare import compare
 from app.overlay.config import Overlay, PinOverlay, ReplaceOverlay, SeverityOverlay
-from app.overlay.entries import Decision
-from app.overlay.text import fit, read_replacement
-from app.overlay.views import Compared, Listed
+from app.overlay.entries import OverlayDecision
+from app.overlay.texts import check_replacement, compare_texts, read_replacement
+from app.overlay.views import OverlayComparison, OverlayEntrySummary
 from app.rules.local import ImportRefused
 from app.rules.look import look_at
 from app.sandbox import Sandbox
@@ -44,7 +43,7 @@ class Overlays:
         self._sandbox = sandbox
         self._declared = declared
         self._on_change = on_change
-        self._decisions: list[Decision] = []
+        self._decisions: list[OverlayDecision] = []
         self._settled = ""
 
     async def adopt(self, now: datetime, *, withdraw: bool = True) -> None:
@@ -64,36 +63,38 @@ class Overlays:
         ):
             await self._on_change("overlay entries ended or took effect")
 
-    async def list_entries(self, now: datetime, rule_id: str | None) -> list[Listed]:
+    async def list_entries(self, now: datetime, rule_id: str | None) -> list[OverlayEntrySummary]:
         """Every entry, or those of one rule."""
         return await self._storage.read(lambda db: views.list_entries(db, to_text(now), rule_id))
 
-    async def show(self, entry_id: str, now: datetime) -> Compared:
+    async def show(self, entry_id: str, now: datetime) -> OverlayComparison:
         """One entry beside upstream's text; raises `UnknownEntry`, `SandboxError`."""
         listed, sides = await self._storage.read(lambda db: views.show_entry(db, entry_id, to_text(now)))
-        found = await self._sandbox.call(compare, sides)
-        return Compared(
+        found = await self._sandbox.call(compare_texts, sides)
+        return OverlayComparison(
             **msgspec.structs.asdict(listed),
             base_text=sides.base,
             upstream_text=sides.now,
             **msgspec.structs.asdict(found),
         )
 
-    async def add(self, decision: Decision, text: str | None, by: By) -> Listed:
+    async def add(self, decision: OverlayDecision, text: str | None, by: By) -> OverlayEntrySummary:
         """Make an entry and publish what it changes; `text` is that of a replacement.
 
         Raises `EntryRefused`, `ImportRefused` with every mistake of the text, and `SandboxError`.
         """
         if text is not None:
-            replacement = fit(decision.rule_id, "text", text, await self._sandbox.call(look_at, text))
+            replacement = check_replacement(
+                decision.rule_id, "text", text, await self._sandbox.call(look_at, text)
+            )
             decision = msgspec.structs.replace(decision, replacement=replacement)
         at = to_text(by.now)
 
-        def make(db: Database) -> Listed:
+        def make(db: Database) -> OverlayEntrySummary:
             new = entries.add(db, decision, at)
             detail = {n: v for n, v in msgspec.structs.asdict(new).items() if n in _AUDITED and v is not None}
             _audit(db, by, "overlay.add", new.rule_id, detail)
-            store.settle(db, at)
+            store.recompute(db, at)
             return next(e for e in views.list_entries(db, at, new.rule_id) if e.id == new.id)
 
         made = await self._storage.write(make)
@@ -107,7 +108,7 @@ class Overlays:
             old = entries.remove(db, entry_id)
             detail = {"id": old.id, "action": old.action} | ({"reason": reason} if reason else {})
             _audit(db, by, "overlay.remove", old.rule_id, detail)
-            store.settle(db, to_text(by.now))
+            store.recompute(db, to_text(by.now))
 
         await self._storage.write(take)
         await self._on_change("overlay entry removed")
@@ -116,7 +117,7 @@ class Overlays:
         """Declare and settle in one transaction; True when what is served changed."""
         at = to_text(now)
 
-        def work(db: Database) -> tuple[entries.Declaration, bool]:
+        def work(db: Database) -> tuple[entries.DeclaredChanges, bool]:
             declared = entries.declare(db, self._decisions, at, withdraw=withdraw)
             if declared:
                 detail = {
@@ -125,7 +126,7 @@ class Overlays:
                     "superseded": [{"rule": e.rule_id, "action": e.action} for e in declared.superseded],
                 }
                 _audit(db, By(CONFIGURATION, None, now), "overlay.declare", None, detail)
-            return declared, store.settle(db, at)
+            return declared, store.recompute(db, at)
 
         declared, has_changed = await self._storage.write(work)
         self._settled = at
@@ -136,8 +137,8 @@ class Overlays:
             )
         return has_changed
 
-    async def _read(self, entry: Overlay) -> Decision:
-        decision = Decision(
+    async def _read(self, entry: Overlay) -> OverlayDecision:
+        decision = OverlayDecision(
             rule_id=entry.rule,
             action=entry.action,
             owner=entry.owner,

@@ -8,9 +8,17 @@ import msgspec
 from sqlite_utils import Database
 
 from app.federation.errors import UnknownEntry
-from app.overlay.compare import Sides
-from app.overlay.resolve import Action, Declared, Entry, Held, State, base_moved, state_of
-from app.overlay.store import entries, entry, held_rows, severities, text_of
+from app.overlay.resolve import (
+    Declared,
+    OverlayAction,
+    OverlayEntry,
+    OverlayState,
+    UpstreamRule,
+    base_moved,
+    state_of,
+)
+from app.overlay.store import entries, entry, severities, text_of, upstream_rules
+from app.overlay.texts import ComparedTexts
 from app.rules.difference import FieldChange
 
 _UNUSABLE = {
@@ -19,13 +27,13 @@ _UNUSABLE = {
 }
 
 
-class Listed(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+class OverlayEntrySummary(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """One entry; `base` and `digest` are SHA-256 of texts, `upstream` is the origin that has the rule now."""
 
     id: str
     rule_id: str
-    action: Action
-    state: State
+    action: OverlayAction
+    state: OverlayState
     base_moved: bool
     severity: str | None
     digest: str | None
@@ -45,7 +53,7 @@ class Listed(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """What is unusual about the replacement text."""
 
 
-class Compared(Listed, frozen=True, rename="camel", kw_only=True):
+class OverlayComparison(OverlayEntrySummary, frozen=True, rename="camel", kw_only=True):
     """An entry with the text that upstream had when it was made, what the entry makes of that, and upstream's now.
 
     `theirs` is what upstream changed since, `ours` what we changed, `conflicts` the fields that both did.
@@ -59,10 +67,10 @@ class Compared(Listed, frozen=True, rename="camel", kw_only=True):
     conflicts: list[str]
 
 
-def list_entries(db: Database, at: str, rule_id: str | None = None) -> list[Listed]:
+def list_entries(db: Database, at: str, rule_id: str | None = None) -> list[OverlayEntrySummary]:
     """Every entry, or those of one rule, by rule and action."""
     found = entries(db, rule_id)
-    rows = held_rows(db, rule_id)
+    rows = upstream_rules(db, rule_id)
     own = severities(db, [*(row.held.digest for row in rows), *(one.digest for one in found)])
     active = {i: [*group] for i, group in groupby((r for r in rows if r.is_active), attrgetter("rule_id"))}
     listed = []
@@ -74,21 +82,23 @@ def list_entries(db: Database, at: str, rule_id: str | None = None) -> list[List
     return listed
 
 
-def show_entry(db: Database, entry_id: str, at: str) -> tuple[Listed, Sides]:
+def show_entry(db: Database, entry_id: str, at: str) -> tuple[OverlayEntrySummary, ComparedTexts]:
     """One entry with its texts; raises `UnknownEntry`."""
     one = entry(db, entry_id)
     for listed in list_entries(db, at, one.rule_id):
         if listed.id == entry_id:
-            holders = [row for row in held_rows(db, one.rule_id) if row.is_active]
+            holders = [row for row in upstream_rules(db, one.rule_id) if row.is_active]
             now = text_of(db, holders[0].held.digest) if holders else None
-            return listed, Sides(text_of(db, one.base), text_of(db, one.digest), one.severity, now)
+            return listed, ComparedTexts(text_of(db, one.base), text_of(db, one.digest), one.severity, now)
     raise UnknownEntry("This overlay entry has just been removed.")
 
 
-def _listed(db: Database, one: Entry, state: State, held: list[Held], origin: str | None) -> Listed:
+def _listed(
+    db: Database, one: OverlayEntry, state: OverlayState, held: list[UpstreamRule], origin: str | None
+) -> OverlayEntrySummary:
     title, refusal, warnings = _facts(db, one, held)
-    return Listed(
-        **{name: getattr(one, name) for name in Entry.__struct_fields__},
+    return OverlayEntrySummary(
+        **{name: getattr(one, name) for name in OverlayEntry.__struct_fields__},
         state=state,
         base_moved=base_moved(one, held),
         upstream=origin,
@@ -99,7 +109,9 @@ def _listed(db: Database, one: Entry, state: State, held: list[Held], origin: st
     )
 
 
-def _facts(db: Database, one: Entry, held: list[Held]) -> tuple[str | None, str | None, Iterator[str]]:
+def _facts(
+    db: Database, one: OverlayEntry, held: list[UpstreamRule]
+) -> tuple[str | None, str | None, Iterator[str]]:
     """Title, guard refusal and warnings of the text that the entry is about."""
     digest = one.digest or (held[0].digest if held else one.base)
     row = db.conn.execute(

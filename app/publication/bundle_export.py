@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
 
-import jwt
 from sqlite_utils import Database
 
-from app.bundles.format import BundledRule, Manifest, digest_of, write_bundle
-from app.federation.sources.collected import Source
+from app.bundles.format import BundledRule, BundleManifest, RuleSource, digest_of, write_bundle
 from app.http.timestamps import to_text
 from app.publication import store
 from app.publication.errors import NothingNewer
+from app.signing.jws import peek_unverified
 from app.signing.keys import SigningKey
 
 
@@ -20,7 +19,7 @@ from app.signing.keys import SigningKey
 class Export:
     """A bundle, ready to be sent."""
 
-    manifest: Manifest
+    manifest: BundleManifest
     content: bytes
 
     @property
@@ -35,7 +34,7 @@ def export_bundle(db: Database, since: int, key: SigningKey, now: datetime) -> E
 
     Rules in canary stay here. All is read in one moment of the database (call it in a reader's thread: 785 rules
     take a quarter of a second); None before the first publication. Raises `NothingNewer`, `NoSuchPublication` for a
-    `since` that is forgotten or to come, and `SourceError` (`too-large`).
+    `since` that is forgotten or to come, and `BundleError` (`too-large`).
     """
     newest = store.latest(db)
     if newest is None:
@@ -46,12 +45,12 @@ def export_bundle(db: Database, since: int, key: SigningKey, now: datetime) -> E
     before = _stable_texts(db, since) if since else frozenset[str]()
     members = store.published_instants(db, newest.serial)
     rules = {
-        member.rule_id: BundledRule(member.digest, cast("Source", member.source), instant)
+        member.rule_id: BundledRule(member.digest, cast("RuleSource", member.source), instant)
         for member, instant in sorted(members.items(), key=lambda item: item[0].rule_id)
         if member.ring == "stable"
     }
-    manifest = Manifest(
-        iss=jwt.decode(newest.manifest, options={"verify_signature": False})["iss"],
+    manifest = BundleManifest(
+        iss=peek_unverified(newest.manifest).claims["iss"],
         exported_at=to_text(now),
         since=since,
         serial=newest.serial,

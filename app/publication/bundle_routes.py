@@ -9,7 +9,7 @@ from litestar.response import Response
 from app.access import audit
 from app.access.guards import actor_of, instant_of, principal_of, require
 from app.access.roles import Role
-from app.federation.sources.collected import SourceError
+from app.bundles.format import BundleError
 from app.http.envelope import AnyRequest
 from app.http.problem import conflict, not_found
 from app.publication.bundle_export import Export, export_bundle
@@ -32,7 +32,7 @@ async def export(request: AnyRequest) -> Response[bytes]:
         raise not_found(
             f"{error}, so a delta cannot start there: leave `since` out for a full bundle"
         ) from error
-    except (NothingNewer, SourceError) as error:
+    except (NothingNewer, BundleError) as error:
         raise conflict(str(error)) from error
     if exported is None:
         raise no_publication()

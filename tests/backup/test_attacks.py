@@ -19,8 +19,7 @@ from hypothesis import strategies as st
 from app.backup import cipher
 from app.backup.archive import SEAL_BYTES
 from app.backup.errors import BackupError
-from app.backup.opening import unpack_and_prove
-from app.backup.restore import Terms, restore_backup
+from app.backup.restore import RestoreOptions, restore_backup, unpack_and_verify
 from app.signing.keys import SigningKeys
 from tests.backup.conftest import Origin
 from tests.backup.forge import Forge, Item, plain_file, resealed, sealed, tar_of
@@ -43,7 +42,7 @@ def refusal(tmp_path: Path, origin: Origin) -> Callable[..., str]:
         state.mkdir(exist_ok=True)
         file.write_bytes(content)
         with pytest.raises(BackupError) as refused:
-            restore_backup(file, state, Terms(**terms), "tester", NOW)  # type: ignore[arg-type]
+            restore_backup(file, state, RestoreOptions(**terms), "tester", NOW)  # type: ignore[arg-type]
         assert [path.name for path in state.iterdir()] == ["threatcloud.lock"]
         return str(refused.value)
 
@@ -57,7 +56,7 @@ def opens(content: bytes, folder: Path, *identities: cipher.Identity) -> bool:
     place = folder / "place"
     place.mkdir()
     try:
-        unpack_and_prove(file, place, identities)
+        unpack_and_verify(file, place, identities)
     except BackupError:
         return False
     else:
@@ -173,7 +172,7 @@ def test_a_database_with_a_journal_of_its_own(forge: Forge, origin: Origin, tmp_
     state, file = tmp_path / "state", tmp_path / "file.tcbackup"
     state.mkdir()
     file.write_bytes(forge.file())
-    restore_backup(file, state, Terms(), "tester", NOW)
+    restore_backup(file, state, RestoreOptions(), "tester", NOW)
     assert not list(state.glob("threatcloud.db-*"))
     assert (state / "threatcloud.db").read_bytes()[18:20] == b"\1\1"
 
@@ -288,7 +287,7 @@ def test_a_whole_backup_of_a_stranger_is_not_ours(
     file.write_bytes(forged)
     shutil.copytree(origin.state, state)
     with pytest.raises(BackupError, match="no manifest key of the instance that is here"):
-        restore_backup(file, state, Terms(), "tester", NOW)
+        restore_backup(file, state, RestoreOptions(), "tester", NOW)
 
 
 def _x(forge: Forge) -> str:

@@ -16,9 +16,9 @@ import pytest
 from sqlite_utils import Database
 
 from app.http.timestamps import from_text, to_text
-from app.overlay.entries import Decision, add
-from app.overlay.resolve import Action
-from app.overlay.store import settle
+from app.overlay.entries import OverlayDecision, add
+from app.overlay.resolve import OverlayAction
+from app.overlay.store import recompute
 from app.publication import store
 from app.publication.edition import Representation, tail
 from app.publication.errors import NoSuchPublication, NothingHeld
@@ -84,12 +84,12 @@ class World:
             )
         )
 
-    async def overlay(self, rule_id: str, action: Action) -> None:
-        decision = Decision(rule_id=rule_id, action=action, owner="soc", reason="test")
+    async def overlay(self, rule_id: str, action: OverlayAction) -> None:
+        decision = OverlayDecision(rule_id=rule_id, action=action, owner="soc", reason="test")
 
         def work(db: Database) -> None:
             add(db, decision, to_text(NOON))
-            settle(db, to_text(NOON))
+            recompute(db, to_text(NOON))
 
         await self.storage.write(work)
 

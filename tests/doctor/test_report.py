@@ -8,9 +8,8 @@ import msgspec
 import pytest
 
 from app.config import load_config
-from app.doctor.doctor import diagnose
-from app.doctor.finding import Finding
-from app.doctor.upstreams import files
+from app.doctor.checks import Finding, check_upstream_files
+from app.doctor.report import diagnose
 from app.federation.upstream import Upstream
 from tests.example_rules import rule_text
 from tests.server import Server
@@ -157,7 +156,7 @@ def test_files_that_cannot_be_used(options: dict[str, str], said: str | None, tm
         (tmp_path / name).write_text("not-a-real-key\n")
         (tmp_path / name).chmod(mode)
     table = {name: value.format(tmp_path) for name, value in options.items()} | {"name": "x"}
-    found = list(files([msgspec.convert(table, Upstream)]))
+    found = list(check_upstream_files([msgspec.convert(table, Upstream)]))
     if said is None:
         assert found == []
     else:

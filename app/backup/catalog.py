@@ -15,7 +15,7 @@ _LABEL = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}"
 _NAME = re.compile(rf"threatcloud-([0-9]{{8}}T[0-9]{{6}}Z)(?:-({_LABEL}?))?\.tcbackup(\.age)?")
 
 
-class Shelved(msgspec.Struct, frozen=True):
+class BackupFile(msgspec.Struct, frozen=True):
     """One backup as its name tells it; `at` is to the second."""
 
     file: str
@@ -25,7 +25,7 @@ class Shelved(msgspec.Struct, frozen=True):
     bytes: int
 
 
-def shelved(folder: Path) -> list[Shelved]:
+def list_backup_files(folder: Path) -> list[BackupFile]:
     """The backups in a folder, newest first; none when it does not exist. Raises `BackupError`."""
     found = []
     try:
@@ -34,7 +34,7 @@ def shelved(folder: Path) -> list[Shelved]:
             if name is not None and path.is_file():
                 at = datetime.strptime(name[1], _STAMP).replace(tzinfo=UTC)
                 found.append(
-                    Shelved(str(path), to_text(at), name[2], name[3] is not None, path.stat().st_size)
+                    BackupFile(str(path), to_text(at), name[2], name[3] is not None, path.stat().st_size)
                 )
     except (OSError, ValueError) as error:
         raise BackupError(f"{folder} cannot be read: {error}") from error
@@ -49,7 +49,7 @@ def check_label(label: str | None) -> None:
         )
 
 
-def next_name(there: Iterable[Shelved], label: str | None, now: datetime, *, encrypted: bool) -> str:
+def next_name(there: Iterable[BackupFile], label: str | None, now: datetime, *, encrypted: bool) -> str:
     """A name that sorts behind all that are there, also within one second or with a clock set back."""
     at = now.astimezone(UTC).replace(microsecond=0)
     newest = max((datetime.fromisoformat(backup.at) for backup in there), default=None)
@@ -59,7 +59,7 @@ def next_name(there: Iterable[Shelved], label: str | None, now: datetime, *, enc
     return f"threatcloud-{at:{_STAMP}}{tail}.tcbackup{'.age' if encrypted else ''}"
 
 
-def surplus(there: Iterable[Shelved], keep: int) -> list[Shelved]:
+def surplus(there: Iterable[BackupFile], keep: int) -> list[BackupFile]:
     """What is beyond the newest `keep` of those with a label, and of those without; never the newest of all."""
     ordered = sorted(there, key=lambda backup: (backup.at, backup.file), reverse=True)
     labelled = [backup for backup in ordered if backup.label is not None]

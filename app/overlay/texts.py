@@ -1,11 +1,49 @@
-"""Texts of one's own that replace upstream's: read, and looked at as closely as an import of local rules."""
+"""The three-way view of an overlay entry: for a sandbox, since upstream's texts are foreign.
+
+Texts of one's own that replace upstream's: read, and looked at as closely as an import of local rules.
+"""
 
 from pathlib import Path
 
+import msgspec
+
 from app.overlay.config import ReplaceOverlay
 from app.overlay.entries import Replacement
+from app.rules.difference import FieldChange, three_way
 from app.rules.local import ImportRefused, Mistake
 from app.rules.look import Look, look_at
+from app.rules.reseverity import with_severity
+
+
+class TextComparison(msgspec.Struct, frozen=True):
+    """The part of `Compared` that takes parsing."""
+
+    our_text: str | None
+    theirs: list[FieldChange]
+    ours: list[FieldChange]
+    conflicts: list[str]
+
+
+class ComparedTexts(msgspec.Struct, frozen=True):
+    """The texts of an entry; `ours` is a pin's or a replacement's."""
+
+    base: str | None
+    ours: str | None
+    severity: str | None
+    now: str | None
+
+
+def compare_texts(sides: ComparedTexts) -> TextComparison:
+    """Compare the texts, field by field (for a sandbox: upstream's are foreign).
+
+    An entry that changes no text, or one whose rule no upstream ever had, has nothing on our side.
+    """
+    if sides.base is None:
+        return TextComparison(sides.ours, [], [], [])
+    ours = with_severity(sides.base, sides.severity) if sides.severity is not None else sides.ours
+    found = three_way(sides.base, ours or sides.base, sides.now or sides.base)
+    return TextComparison(ours, found.theirs, found.ours, found.conflicts)
+
 
 MAX_FILE_BYTES = 1 << 20
 """More than any rule text may have, so what is cut off there is refused as too long."""
@@ -27,10 +65,10 @@ def read_replacement(entry: ReplaceOverlay) -> Replacement:
         raise ImportRefused([Mistake(path, "text", f"cannot be read: {error.strerror}")]) from error
     except UnicodeDecodeError as error:
         raise ImportRefused([Mistake(path, "text", f"is not UTF-8 (byte {error.start})")]) from error
-    return fit(entry.rule, path, text, look_at(text))
+    return check_replacement(entry.rule, path, text, look_at(text))
 
 
-def fit(rule_id: str, name: str, text: str, look: Look) -> Replacement:
+def check_replacement(rule_id: str, name: str, text: str, look: Look) -> Replacement:
     """A text that can be served as `rule_id`; raises `ImportRefused` with all that is wrong with it."""
     if look.inspection is None:
         raise ImportRefused([Mistake(name, look.field, look.reason)])

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import os
 import stat
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ from app.signing.keys import (
     UnknownSigningKey,
 )
 
-from .conftest import START
+START = datetime(2026, 4, 17, 0, 3, 42, 124000, tzinfo=UTC)
 
 
 def test_first_start_makes_one_private_file_per_use(tmp_path: Path) -> None:

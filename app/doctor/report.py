@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 from sqlite_utils import Database
 
 from app.config import Config
-from app.doctor import database, machine, overlay, upstreams
-from app.doctor.backups import backups
-from app.doctor.finding import Finding
+from app.doctor import checks
+from app.doctor.checks import Finding, check_backups
 from app.storage.connection import DATABASE_NAME, open_reader
 
 
@@ -18,18 +17,18 @@ def diagnose(config: Config) -> list[Finding]:
     place = config.state_dir
     try:
         return [
-            *machine.sqlite(),
-            *machine.state_folder(place),
-            *machine.lock(place),
-            *backups(place, config.backup, datetime.now(UTC)),
-            *upstreams.files(config.upstream),
-            *overlay.files(config.overlay),
+            *checks.check_sqlite(),
+            *checks.check_state_folder(place),
+            *checks.check_lock(place),
+            *check_backups(place, config.backup, datetime.now(UTC)),
+            *checks.check_upstream_files(config.upstream),
+            *checks.check_overlay_files(config.overlay),
             *_database(config),
         ]
     except PermissionError as error:
         found = f"{place} is closed to this user: {error.strerror}"
         todo = "Run this as the owner of the folder."
-        return [*machine.sqlite(), Finding("state folder", "failed", found, todo)]
+        return [*checks.check_sqlite(), Finding("state folder", "failed", found, todo)]
 
 
 def _database(config: Config) -> Iterator[Finding]:
@@ -40,8 +39,8 @@ def _database(config: Config) -> Iterator[Finding]:
     try:
         db = open_reader(path)
         try:
-            yield from database.contents(db.conn)
-            if database.is_current(db.conn):
+            yield from checks.check_database(db.conn)
+            if checks.is_current(db.conn):
                 yield from _decisions(db, config)
         finally:
             db.conn.close()
@@ -54,5 +53,5 @@ def _database(config: Config) -> Iterator[Finding]:
 def _decisions(db: Database, config: Config) -> Iterator[Finding]:
     """What needs this release's schema: where rules come from, and what admins decided."""
     now = datetime.now(UTC)
-    yield from upstreams.conditions(db, config.upstream, now)
-    yield from overlay.entries(db, now)
+    yield from checks.check_upstreams(db, config.upstream, now)
+    yield from checks.check_overlay_entries(db, now)

@@ -15,11 +15,11 @@ from app.federation.review import By
 from app.http.paging import Page
 from app.http.timestamps import to_text
 from app.overlay.config import Overlay
-from app.overlay.entries import Decision
-from app.overlay.resolve import Action
+from app.overlay.entries import OverlayDecision
+from app.overlay.resolve import OverlayAction
 from app.overlay.service import Overlays
-from app.overlay.store import entries, settle
-from app.overlay.views import Listed
+from app.overlay.store import entries, recompute
+from app.overlay.views import OverlayEntrySummary
 from app.publication.store import effective_members
 from app.rules.inspect import inspect_text
 from app.rules.local import ImportRefused
@@ -98,7 +98,7 @@ class World:
                 "UPDATE rule SET excluded = ? WHERE origin = ? AND rule_id = ?",
                 [excluded, f"upstream:{name}", rule_id],
             )
-            settle(db, at)
+            recompute(db, at)
             return digest
 
         return await self.storage.write(work)
@@ -106,13 +106,13 @@ class World:
     async def upstream_drops(self, rule_id: str = RULE) -> None:
         def work(db: Database) -> None:
             withdraw(db, origin="upstream:atr", rule_id=rule_id, reason="dropped", at=to_text(NOON))
-            settle(db, to_text(NOON))
+            recompute(db, to_text(NOON))
 
         await self.storage.write(work)
 
     async def add(
         self,
-        action: Action,
+        action: OverlayAction,
         *,
         text: str | None = None,
         ends: timedelta | None = None,
@@ -120,8 +120,8 @@ class World:
         severity: str | None = None,
         version: str | None = None,
         rule_id: str = RULE,
-    ) -> Listed:
-        decision = Decision(
+    ) -> OverlayEntrySummary:
+        decision = OverlayDecision(
             rule_id=rule_id,
             action=action,
             owner="soc",
@@ -150,7 +150,7 @@ class World:
         rows = await self.storage.read(lambda db: db.execute("SELECT rule_id FROM overlaid").fetchall())
         return [rule_id for (rule_id,) in rows]
 
-    async def listed(self, now: datetime = NOON) -> dict[str, Listed]:
+    async def listed(self, now: datetime = NOON) -> dict[str, OverlayEntrySummary]:
         """Every entry by action."""
         return {entry.action: entry for entry in await self.overlays.list_entries(now, None)}
 
