@@ -55,7 +55,6 @@ SQL_NOT_MOVED_YET = {
     "app/consensus/recount.py",
     "app/consensus/submission.py",
     "app/consensus/views.py",
-    "app/doctor/checks.py",
     "app/federation/held.py",
     "app/federation/versions.py",
     "app/intel/recount.py",
@@ -64,8 +63,6 @@ SQL_NOT_MOVED_YET = {
     "app/intel/skills/served.py",
     "app/intel/stats.py",
     "app/measures.py",
-    "app/overlay/entries.py",
-    "app/overlay/views.py",
     "app/privacy/retention.py",
     "app/privacy/subjects.py",
     "app/publication/bundle_export.py",
@@ -74,7 +71,6 @@ SQL_NOT_MOVED_YET = {
 }
 IMPORTS_UP_NOT_CUT_YET = {
     ("fleet", "intel"),
-    ("overlay", "federation"),
     ("privacy", "consensus"),
     ("privacy", "fleet"),
     ("privacy", "intel"),

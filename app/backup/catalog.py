@@ -1,4 +1,4 @@
-"""Backups in a folder, by their names: one has its name only when it was verified."""
+"""The catalog of backups in a folder, read from their file names; only a verified backup gets such a name."""
 
 import re
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ _NAME = re.compile(rf"threatcloud-([0-9]{{8}}T[0-9]{{6}}Z)(?:-({_LABEL}?))?\.tcb
 
 
 class BackupFile(msgspec.Struct, frozen=True):
-    """One backup as its name tells it; `at` is to the second."""
+    """One backup, described by its file name; `at` is precise to the second."""
 
     file: str
     at: str
@@ -26,7 +26,7 @@ class BackupFile(msgspec.Struct, frozen=True):
 
 
 def list_backup_files(folder: Path) -> list[BackupFile]:
-    """The backups in a folder, newest first; none when it does not exist. Raises `BackupError`."""
+    """Return the backups in a folder, newest first; none when it does not exist. Raise `BackupError`."""
     found = []
     try:
         for path in folder.iterdir() if folder.exists() else ():
@@ -50,7 +50,7 @@ def check_label(label: str | None) -> None:
 
 
 def next_name(there: Iterable[BackupFile], label: str | None, now: datetime, *, encrypted: bool) -> str:
-    """A name that sorts behind all that are there, also within one second or with a clock set back."""
+    """Return a name that sorts after all of `there`, also within one second or with a clock set back."""
     at = now.astimezone(UTC).replace(microsecond=0)
     newest = max((datetime.fromisoformat(backup.at) for backup in there), default=None)
     if newest is not None:
@@ -60,7 +60,7 @@ def next_name(there: Iterable[BackupFile], label: str | None, now: datetime, *, 
 
 
 def surplus(there: Iterable[BackupFile], keep: int) -> list[BackupFile]:
-    """What is beyond the newest `keep` of those with a label, and of those without; never the newest of all."""
+    """Return those beyond the newest `keep` with a label and the newest `keep` without; never the newest of all."""
     ordered = sorted(there, key=lambda backup: (backup.at, backup.file), reverse=True)
     labelled = [backup for backup in ordered if backup.label is not None]
     plain = [backup for backup in ordered if backup.label is None]

@@ -1,4 +1,4 @@
-"""Making a backup. It counts as made only when it was read back whole, unpacked and checked."""
+"""Create a backup: it counts as made only after it was read back whole, unpacked and checked."""
 
 import contextlib
 import hashlib
@@ -46,7 +46,7 @@ from app.storage.files import sync_folder
 
 
 class CreatedBackup(msgspec.Struct, frozen=True):
-    """A backup that was made and verified; `removed` are the older ones that it took the place of."""
+    """A backup that was made and verified; `removed` are older ones that were deleted since it exists."""
 
     file: str
     at: str
@@ -61,7 +61,7 @@ class CreatedBackup(msgspec.Struct, frozen=True):
 
 
 class BackupSource(msgspec.Struct, frozen=True):
-    """What to back up: the state folder, and the configuration file in force, if there is one."""
+    """The parts to back up: the state folder, and the configuration file in force, if there is one."""
 
     state_dir: Path
     config: Path | None
@@ -72,8 +72,8 @@ def create_backup(
 ) -> CreatedBackup:
     """Make a backup in `target`, or in the policy's folder, where older ones beyond `policy.keep` are then deleted.
 
-    Works beside a running server and without one. Nothing is left of a backup that failed but the reason, in the
-    status. Raises `BackupError`.
+    Works beside a running server and without one. Of a backup that failed, only the reason is left, in the status.
+    Raise `BackupError`.
     """
     begun = time.monotonic()
     try:
@@ -86,7 +86,7 @@ def create_backup(
     except (BackupError, StorageError, SigningKeyError, OSError) as error:
         sentence = _sentence(error)
         status = read_backup_status(source.state_dir)
-        with contextlib.suppress(OSError):  # the disk may be what failed; the exit code tells as well
+        with contextlib.suppress(OSError):  # the disk may be what failed; the exit code says so too
             write_backup_status(
                 source.state_dir, msgspec.structs.replace(status, failed=FailedBackup(to_text(now), sentence))
             )
@@ -100,7 +100,7 @@ def create_backup(
 
 
 def backup_folder(state_dir: Path, policy: BackupPolicy) -> Path:
-    """Where backups are kept."""
+    """Return the folder where backups are kept."""
     return Path(policy.folder).absolute() if policy.folder else state_dir / "backups"
 
 
@@ -121,7 +121,7 @@ def _create(
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     _require_space(source.state_dir, folder, database, encrypted=encrypted)
     name = next_name(list_backup_files(folder), label, now, encrypted=encrypted)
-    passing = cipher.new_identity()
+    one_time = cipher.new_identity()
     with scratch_folder(source.state_dir) as scratch, unfinished_file(folder / name) as partial:
         copy = scratch / DATABASE_NAME
         copy_database(database, copy)
@@ -131,13 +131,13 @@ def _create(
         pieces = _pack(members, manifest, keys)
         with partial.open("r+b") as file:
             if encrypted:
-                cipher.encrypt(pieces, file, [*recipients, passing.to_public()])
+                cipher.encrypt(pieces, file, [*recipients, one_time.to_public()])
             else:
                 file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
         copy.unlink()
-        _prove(partial, scratch, passing, manifest, keys)
+        _verify(partial, scratch, one_time, manifest, keys)
         size = partial.stat().st_size
         partial.rename(folder / name)
         sync_folder(folder)
@@ -157,7 +157,10 @@ def _create(
 
 
 def _require_space(state_dir: Path, folder: Path, database: Path, *, encrypted: bool) -> None:
-    """The copy and what is unpacked again are never there together; what is packed is not larger than its content."""
+    """Raise `BackupError` without room for a backup.
+
+    The copy and what is unpacked again are never there together; a packed file is not larger than its content.
+    """
     size = sum(
         path.stat().st_size
         for path in (database, database.with_name(f"{DATABASE_NAME}-wal"))
@@ -167,7 +170,7 @@ def _require_space(state_dir: Path, folder: Path, database: Path, *, encrypted: 
 
 
 def _members(source: BackupSource, copy: Path, *, with_keys: bool) -> dict[str, Path]:
-    """`name in the archive -> file`, in the order of the archive."""
+    """Return `name in the archive -> file`, in the order of the archive."""
     members = {DATABASE_NAME: copy}
     if source.config is not None:
         members[CONFIG] = source.config
@@ -219,14 +222,14 @@ def _pieces(path: Path) -> Iterator[bytes]:
             yield piece
 
 
-def _prove(
-    partial: Path, scratch: Path, passing: cipher.Identity, manifest: BackupManifest, keys: SigningKeys
+def _verify(
+    partial: Path, scratch: Path, one_time: cipher.Identity, manifest: BackupManifest, keys: SigningKeys
 ) -> None:
-    """Read the file as a restore would, from the disk, and see that it is the backup that was meant."""
-    place = scratch / "proof"
+    """Read the file from the disk as a restore would, and check that it is the intended backup."""
+    place = scratch / "verification"
     place.mkdir(mode=0o700)
     try:
-        signed = unpack_and_verify(partial, place, [passing], [keys.signer("manifest").public])
+        signed = unpack_and_verify(partial, place, [one_time], [keys.signer("manifest").public])
     except BackupError as error:
         raise BackupError(f"the backup was written, but is not good: {error}") from error
     if signed.manifest != manifest:

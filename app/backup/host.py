@@ -1,7 +1,4 @@
-"""The state folder that something is restored into: what is there now, and who may do it.
-
-Room to work in that nobody mistakes for a result, and that does not stay, however the work ends.
-"""
+"""The state folder of a backup or restore: its present instance, its lock, scratch room in it, free space."""
 
 import contextlib
 import fcntl
@@ -9,7 +6,6 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,22 +18,26 @@ from app.storage.connection import DATABASE_NAME
 from app.storage.lock import ProcessLock
 from app.storage.swap import finish_swap, is_swap_pending
 
+_FOLDER = ".scratch-"
+SPARE_BYTES = 16 * 1024 * 1024
+"""Bytes that must stay free beside what is written, so that the server's own writes go on."""
+
 
 @dataclass(frozen=True, slots=True)
 class PresentInstance:
-    """What a state folder holds: the instance of its database, and its keys; None where that cannot be read."""
+    """The instance in a state folder: issuer of its database, and its keys; None where that cannot be read."""
 
     issuer: str | None
     keys: SigningKeys | None
 
     @property
     def is_empty(self) -> bool:
-        """Is there nothing that says whose folder it is?"""
+        """True when nothing says which instance the folder belongs to."""
         return self.issuer is None and self.keys is None
 
 
 def present_instance(state_dir: Path) -> PresentInstance:
-    """Look at what is there; a damaged database or key is as good as none."""
+    """Read what the folder holds; a damaged database or key counts as none."""
     try:
         issuer = store.describe_database(state_dir / DATABASE_NAME).issuer
     except BackupError:
@@ -49,9 +49,9 @@ def present_instance(state_dir: Path) -> PresentInstance:
     return PresentInstance(issuer, keys)
 
 
-@contextmanager
+@contextlib.contextmanager
 def locked_state_folder(state_dir: Path, purpose: str) -> Iterator[None]:
-    """Hold the state folder's lock, with no exchange half done in it; raises `BackupError`."""
+    """Hold the state folder's lock, with no swap half done in it; raise `BackupError`."""
     require_owner(state_dir)
     try:
         with ProcessLock(state_dir, purpose):
@@ -62,7 +62,7 @@ def locked_state_folder(state_dir: Path, purpose: str) -> Iterator[None]:
 
 
 def finish_interrupted_restore(state_dir: Path) -> None:
-    """Carry out the rest of a restore that was interrupted, if there is one; raises `BackupError`."""
+    """Carry out the rest of an interrupted restore, if there is one; raise `BackupError`."""
     require_owner(state_dir)
     if is_swap_pending(state_dir):
         with locked_state_folder(state_dir, "threatcloud, finishing a restore"):
@@ -70,13 +70,13 @@ def finish_interrupted_restore(state_dir: Path) -> None:
 
 
 def require_owner(state_dir: Path) -> None:
-    """Raise `BackupError` for root in a folder of somebody else, who could not read what root leaves there."""
+    """Raise `BackupError` for root in another user's folder: the owner could not read what root leaves there."""
     if os.geteuid() == 0 and state_dir.is_dir() and (owner := state_dir.stat().st_uid) != 0:
         raise BackupError(f"{state_dir} belongs to user {owner}: run this as that user, not as root")
 
 
 def replaced_name(state_dir: Path, now: datetime) -> str:
-    """`replaced-<stamp>`, a name that is free."""
+    """Return `replaced-<stamp>`, or a name like it that is free."""
     name = base = f"replaced-{now:%Y%m%dT%H%M%SZ}"
     number = 1
     while (state_dir / name).exists():
@@ -85,14 +85,9 @@ def replaced_name(state_dir: Path, now: datetime) -> str:
     return name
 
 
-_FOLDER = ".scratch-"
-SPARE_BYTES = 16 * 1024 * 1024
-"""What must stay free beside what is written, so that the server's own writes go on."""
-
-
 @contextlib.contextmanager
 def scratch_folder(parent: Path) -> Iterator[Path]:
-    """A new folder in `parent` for its owner only, gone after the block; clears away what killed processes left."""
+    """Make a folder in `parent`, mode 0700, for the time of the block; clear away what killed processes left."""
     _sweep(parent, f"{_FOLDER}*")
     while True:
         path = parent / f"{_FOLDER}{secrets.token_hex(6)}"
@@ -110,9 +105,9 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def unfinished_file(path: Path) -> Iterator[Path]:
-    """A new, empty file beside `path`, for its owner only; whoever finishes it gives it the name `path`.
+    """Make an empty file beside `path`, mode 0600; the caller renames it to `path` when it is finished.
 
-    It is gone after the block unless that happened; also clears away what killed processes left there.
+    Otherwise it is gone after the block. Also clear away what killed processes left there.
     """
     _sweep(path.parent, ".*.tcbackup*.partial")
     while True:
@@ -129,7 +124,7 @@ def unfinished_file(path: Path) -> Iterator[Path]:
 
 
 def _sweep(parent: Path, pattern: str) -> None:
-    """Delete what nobody has locked: the process that made it is dead."""
+    """Delete what is not locked: the process that made it is dead."""
     for path in parent.glob(pattern):
         with contextlib.suppress(OSError):
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -144,7 +139,7 @@ def _sweep(parent: Path, pattern: str) -> None:
 
 
 def _is_mine(fd: int, path: Path) -> bool:
-    """Lock it; False when somebody cleared it away between making and locking it."""
+    """Lock it; return False when another process cleared it away between making and locking it."""
     fcntl.flock(fd, fcntl.LOCK_EX)
     try:
         return os.fstat(fd).st_ino == path.stat().st_ino

@@ -1,8 +1,8 @@
-"""What a backup says of itself: a statement signed by the instance's manifest key, the first member of the archive.
+"""The manifest of a backup: a statement signed by the instance's manifest key, the first member of the archive.
 
 The public key is in it, so that a backup can be checked where nothing is left of the instance. That alone shows that
-the file is whole, not whose it is: who has the public key from elsewhere (`--key`), or stands on the host that the
-backup is of, checks that too.
+the file is whole, not which instance it is of: with the public key from elsewhere (`--key`), or on the host of that
+instance, this is checked too.
 """
 
 import base64
@@ -26,7 +26,7 @@ ADMIN_KEY = "admin.key"
 PRIVACY_KEY = "keys/privacy.key"
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_SMALL_BYTES = 1 << 20
-"""Of every member but the database; a key has 120 bytes."""
+"""Largest size of every member but the database; a key has 120 bytes."""
 MAX_DATABASE_BYTES = 1 << 43
 
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
@@ -43,7 +43,7 @@ Name = Annotated[
 
 
 class BackupMember(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One file behind the manifest; names are those in the state folder, but for the configuration."""
+    """One file behind the manifest; names are those in the state folder, except the configuration's."""
 
     name: Name
     size: Annotated[int, Meta(ge=0, le=MAX_DATABASE_BYTES)]
@@ -51,14 +51,14 @@ class BackupMember(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NamedPublicKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A public key of the instance, as the members of its JWK set say it; `x` are its 32 bytes in base64url."""
+    """A public key of the instance, with the members of its JWK; `x` are its 32 bytes in base64url."""
 
     use: Literal["access", "manifest", "rule"]
     kid: Annotated[str, Meta(pattern=r"^(?:access|manifest|rule)-[0-9a-f]{16}\Z")]
     x: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{43}\Z")]
 
     def load(self) -> Ed25519PublicKey:
-        """The key; raises `BackupError` when its id is not that of this key."""
+        """Return the key; raise `BackupError` when its id is not that of this key."""
         try:
             key = Ed25519PublicKey.from_public_bytes(base64.urlsafe_b64decode(f"{self.x}="))
         except (ValueError, binascii.Error):
@@ -69,7 +69,7 @@ class NamedPublicKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NewestPublication(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The publication that is served; `etag` is the live endpoint's, None when its body has to be built anew."""
+    """The publication that is served; `etag` is the live endpoint's, None when its body must be built again."""
 
     serial: Count
     etag: ShortText | None
@@ -84,7 +84,7 @@ class AuditHead(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DatabaseContents(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a database holds, as far as its backup says it."""
+    """The facts about a database that its backup states."""
 
     issuer: ShortText
     migrations: tuple[ShortText, ...]
@@ -117,7 +117,7 @@ class BackupManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     @property
     def has_keys(self) -> bool:
-        """Are the private keys in the backup?"""
+        """True when the private keys are in the backup."""
         return any(member.name.endswith(".pem") for member in self.members)
 
     @property
@@ -126,7 +126,7 @@ class BackupManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         return sum(member.size for member in self.members)
 
     def keys_of(self, use: KeyUse) -> list[Ed25519PublicKey]:
-        """The public keys of one use."""
+        """Return the public keys of one use."""
         return [key.load() for key in self.public_keys if key.use == use]
 
 
@@ -144,12 +144,12 @@ class SignedManifest(NamedTuple):
 
 
 def write_manifest(manifest: BackupManifest, key: SigningKey) -> bytes:
-    """The signed statement."""
+    """Return the signed statement."""
     return sign("backup+jwt", msgspec.to_builtins(manifest), key).encode("ascii")
 
 
 def read_manifest(token: bytes) -> SignedManifest:
-    """Check the signature with the public key that the manifest itself names; raises `BackupError`."""
+    """Check the signature with the public key that the manifest itself names; raise `BackupError`."""
     try:
         header, claims = peek_unverified(token)  # it names the key that is to be checked
     except StatementError:
@@ -171,7 +171,7 @@ def read_manifest(token: bytes) -> SignedManifest:
 
 
 def is_signed_by(signed: SignedManifest, keys: Sequence[Ed25519PublicKey]) -> bool:
-    """Did one of these keys sign it?"""
+    """Return True when one of these keys signed it."""
     try:
         read_statement("backup+jwt", signed.token, keys, _AnyFormat, "the manifest")
     except StatementError:

@@ -1,6 +1,7 @@
-"""Restoring a backup: everything is checked first, then all that belongs together is exchanged at once.
+"""Restore a backup: everything in it is checked first, then all that belongs together is swapped at once.
 
-Reading a backup: nothing of it is believed before it is checked, and all of it is checked.
+`unpack_and_verify` reads a backup; `create` and `backup verify` use it too. Nothing of a backup is believed before it
+is checked, and all of it is checked.
 """
 
 import hashlib
@@ -65,7 +66,7 @@ class RestoreOptions:
 
 
 class RestoredBackup(msgspec.Struct, frozen=True):
-    """What a restore did; `replaced` is the folder with what was there before, None when nothing was."""
+    """The result of a restore; `replaced` is the folder with what was there before, None when nothing was."""
 
     file: str
     at: str
@@ -82,10 +83,10 @@ class RestoredBackup(msgspec.Struct, frozen=True):
 def restore_backup(
     path: Path, state_dir: Path, terms: RestoreOptions, operator: str, now: datetime
 ) -> RestoredBackup:
-    """Put the instance of a backup into the state folder, which nobody else may have.
+    """Put the instance of a backup into the state folder, which no other process may hold.
 
     What is there is moved to `<state>/replaced-<stamp>` as a whole. Until everything is checked nothing changes, and
-    from then on the next start finishes the restore if this process does not. Raises `BackupError`.
+    from then on the next start finishes the restore if this process does not. Raise `BackupError`.
     """
     try:
         with (
@@ -140,7 +141,7 @@ def _restore_backup(
 
 
 def why_not_ours(signed: SignedManifest, here: PresentInstance, terms: RestoreOptions) -> str | None:
-    """Why the backup is not one of the instance that is here; None when it is, or nothing is here.
+    """Return why the backup is not of the instance that is here; None when it is, or when nothing is here.
 
     The issuer alone is a claim that anybody can make, so a key that signed here, or was given as trusted, must have
     signed.
@@ -155,7 +156,7 @@ def why_not_ours(signed: SignedManifest, here: PresentInstance, terms: RestoreOp
 
 
 def keys_after_restore(signed: SignedManifest, here: PresentInstance) -> KeysAfterRestore:
-    """Which private keys the instance has afterwards; those of another instance are never kept for it."""
+    """Return which private keys the instance has afterwards; those of another instance are never kept for it."""
     if signed.manifest.has_keys:
         return "restored"
     if here.keys is None:
@@ -182,7 +183,7 @@ def unpack_and_verify(
     """Unpack the backup `path` into the empty `folder` and check everything in it.
 
     The seal, the signature (by one of the `trusted` keys, if there are any), every digest, the private keys, and the
-    database: integrity, audit chain, newest publication. It then has this release's schema. Raises `BackupError`.
+    database: integrity, audit chain, newest publication. It then has this release's schema. Raise `BackupError`.
     """
     try:
         with _plain(path, folder, identities) as file:
@@ -198,13 +199,13 @@ def unpack_and_verify(
 
 
 def is_encrypted(path: Path) -> bool:
-    """Does the file begin as an age file does?"""
+    """Return True when the file begins as an age file does."""
     with path.open("rb") as file:
         return file.read(len(_AGE)) == _AGE
 
 
 def _plain(path: Path, folder: Path, identities: Sequence[cipher.Identity]) -> BinaryIO:
-    """The file as it was before it was encrypted; what is decrypted has no name and goes when it is closed."""
+    """Open the file, decrypted if it is encrypted; a decrypted one has no name and is gone when it is closed."""
     with path.open("rb") as file:
         start = file.read(len(_ARMOR))
     if start == _ARMOR:
@@ -259,7 +260,7 @@ def _write(path: Path, pieces: Iterator[bytes]) -> str:
 
 
 def _check_keys(folder: Path, manifest: BackupManifest) -> None:
-    """Private keys, where there are any, must be those whose public halves the manifest names."""
+    """Raise `BackupError` for private keys whose public halves the manifest does not name."""
     if not manifest.has_keys:
         return
     try:

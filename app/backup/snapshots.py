@@ -1,6 +1,7 @@
-"""Snapshots, `<state>/snapshots/before-<release>.db`: the database as it was before an upgrade changed its schema.
+"""Database snapshots of upgrades, and rehearsals of them.
 
-Rehearsing an upgrade: this release works on a copy of the database, and nothing that is in use is touched.
+A snapshot, `<state>/snapshots/before-<release>.db`, is the database as it was before an upgrade changed its schema.
+In a rehearsal this release works on a copy of the database, and nothing that is in use is touched.
 """
 
 import re
@@ -44,7 +45,7 @@ class DatabaseSnapshot(msgspec.Struct, frozen=True):
 
 
 class RestoredSnapshot(msgspec.Struct, frozen=True):
-    """What became of the state folder: `replaced` is the folder with the database that was there before."""
+    """The result of restoring a snapshot: `replaced` is the folder with the database that was there before."""
 
     name: str
     serial: int | None
@@ -52,7 +53,7 @@ class RestoredSnapshot(msgspec.Struct, frozen=True):
 
 
 def list_snapshots(state_dir: Path) -> list[DatabaseSnapshot]:
-    """The snapshots, newest first."""
+    """Return the snapshots, newest first."""
     paths = [path for path in (state_dir / FOLDER).glob("*.db") if path.is_file()]
     return sorted(map(_inspect_snapshot, paths), key=lambda snapshot: snapshot.at, reverse=True)
 
@@ -73,10 +74,10 @@ def _inspect_snapshot(path: Path) -> DatabaseSnapshot:
 
 
 def restore_snapshot(name: str, state_dir: Path, operator: str, now: datetime) -> RestoredSnapshot:
-    """Put a snapshot in the place of the database; the snapshot stays, and so do the keys.
+    """Put a snapshot in place of the database; the snapshot stays, and so do the keys.
 
     The present database and its log are moved to `<state>/replaced-<stamp>` together. What was written since the
-    snapshot is there and nowhere else. Raises `BackupError`.
+    snapshot is there and nowhere else. Raise `BackupError`.
     """
     try:
         with (
@@ -122,17 +123,17 @@ def _restore_snapshot(
 
 
 class UpgradeRehearsal(msgspec.Struct, frozen=True):
-    """How it went: `migrations` are those that the start of this release will apply."""
+    """The result: `migrations` are those that the start of this release will apply."""
 
     migrations: list[str]
     serial: int | None
     rebuilds: bool
-    """The newest publication has to be built anew at the start, under the same serial and ETag."""
+    """True when the newest publication must be built again at the start, under the same serial and ETag."""
     seconds: float
 
 
 def rehearse_upgrade(state_dir: Path) -> UpgradeRehearsal:
-    """Migrate a copy and check it as a backup is checked; raises `BackupError` with the reason not to upgrade.
+    """Migrate a copy and check it as a backup is checked; raise `BackupError` with the reason not to upgrade.
 
     Works beside a running server of another release.
     """

@@ -1,4 +1,4 @@
-"""What a backup wants to know of a database, and what has to be true of it."""
+"""The SQL of backups: facts about a database file, and the checks that it must pass."""
 
 import hashlib
 import sqlite3
@@ -28,14 +28,14 @@ T = TypeVar("T")
 
 
 def describe_database(path: Path) -> DatabaseContents:
-    """What the database says of itself; raises `BackupError` when it cannot be read."""
-    return _reading(path, _contents)
+    """Return the facts about a database; raise `BackupError` when it cannot be read."""
+    return _read(path, _contents)
 
 
 def migrate_copy(path: Path) -> tuple[str, ...]:
-    """Give a copy this release's schema; returns the migrations that it had.
+    """Give a copy this release's schema; return the migrations that it had.
 
-    Raises `BackupError` when it is damaged or of a newer release.
+    Raise `BackupError` when it is damaged or of a newer release.
     """
     had = migrations_of(path)
     check_release(had)
@@ -54,10 +54,10 @@ def verify_database(path: Path, keys: Sequence[Ed25519PublicKey]) -> DatabaseCon
     """Check all of a database of this release; `keys` are the public manifest keys of its instance.
 
     SQLite's integrity check, the audit chain from its first entry, and the newest publication: signed by
-    one of the keys, and made of just the rules and texts that are there. Raises `BackupError`.
+    one of the keys, and made of just the rules and texts that are there. Raise `BackupError`.
     """
 
-    def examine(db: Database) -> DatabaseContents:
+    def check(db: Database) -> DatabaseContents:
         _check_integrity(db)
         _check_audit(db)
         contents = _contents(db)
@@ -65,28 +65,28 @@ def verify_database(path: Path, keys: Sequence[Ed25519PublicKey]) -> DatabaseCon
             _check_publication(db, contents.issuer, keys)
         return contents
 
-    return _reading(path, examine)
+    return _read(path, check)
 
 
 def check_sound(path: Path) -> None:
-    """SQLite's integrity check and the audit chain, for a database of whatever release; raises `BackupError`."""
+    """Check SQLite's integrity and the audit chain of a database of any release; raise `BackupError`."""
 
-    def examine(db: Database) -> None:
+    def check(db: Database) -> None:
         _check_integrity(db)
         _check_audit(db)
 
-    _reading(path, examine)
+    _read(path, check)
 
 
 def migrations_of(path: Path) -> tuple[str, ...]:
-    """The migrations that a database has; raises `BackupError` when it cannot be read."""
-    return _reading(path, _applied)
+    """Return the migrations that a database has; raise `BackupError` when it cannot be read."""
+    return _read(path, _applied)
 
 
 def can_serve_as_kept(path: Path) -> bool:
-    """Can the newest publication be served as it is kept? False where it has to be built anew, which is no harm.
+    """Return True when the newest publication can be served as it is kept; otherwise it is built again, without harm.
 
-    Raises `BackupError` when what is kept is not understood.
+    Raise `BackupError` when what is kept is not understood.
     """
 
     def load(db: Database) -> bool:
@@ -96,7 +96,7 @@ def can_serve_as_kept(path: Path) -> bool:
         except (msgspec.MsgspecError, ValueError) as error:
             raise BackupError(f"the newest publication cannot be loaded: {error}") from error
 
-    return _reading(path, load)
+    return _read(path, load)
 
 
 def check_release(found: Sequence[str]) -> None:
@@ -109,9 +109,9 @@ def check_release(found: Sequence[str]) -> None:
 
 
 def audit_restore(path: Path, target: str, operator: str, detail: dict[str, Any], now: datetime) -> None:
-    """Add the entry `instance.restored` to the audit log of a database that nobody else has open.
+    """Add the entry `instance.restored` to the audit log of a database that no other process has open.
 
-    Afterwards the file is complete in itself, whatever journal it had. Raises `BackupError`.
+    Afterwards the file is complete in itself, whatever journal it had. Raise `BackupError`.
     """
     connection = sqlite3.connect(path, isolation_level=None)
     try:
@@ -133,7 +133,7 @@ def _applied(db: Database) -> tuple[str, ...]:
     return tuple(row[0] for row in rows)
 
 
-def _reading(path: Path, query: Callable[[Database], T]) -> T:
+def _read(path: Path, query: Callable[[Database], T]) -> T:
     try:
         db = open_reader(path)
         try:

@@ -1,15 +1,4 @@
-"""What a check found.
-
-What stands under the server: SQLite, the state folder, its disk and its lock.
-
-What stands in the database file, as far as it is the same for every instance.
-
-Backups: is there one, is it recent, and would it bring the keys back too.
-
-Upstreams: can what the configuration names be read, how are they doing, and what waits for an admin.
-
-Overlay entries that do nothing any more, or that upstream has changed the rule under.
-"""
+"""The doctor's checks: the machine, the database, backups, upstreams and overlay entries. They only read."""
 
 import os
 import shutil
@@ -25,6 +14,7 @@ from sqlite_utils import Database
 
 from app.backup.policy import BackupPolicy
 from app.backup.status import BackupStatus, read_backup_status
+from app.doctor import store
 from app.federation.remedies import REMEDIES
 from app.federation.sources.collected import SourceError
 from app.federation.sources.secret import read_key
@@ -43,9 +33,19 @@ from app.storage.lock import lock_holder
 from app.storage.schema import MIGRATIONS
 from app.storage.swap import is_swap_pending
 
+WAL_RESET_FIXED = (3, 51, 3)
+DISK_WARNING_BYTES = 2 * 1024**3
+DISK_FAILURE_BYTES = 200 * 1024**2
+NETWORK_FILE_SYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "9p", "glusterfs", "ceph"}
+BUILT_AFTER = datetime(2026, 1, 1, tzinfo=UTC)
+"""A clock before this instant is wrong."""
+KNOWN_MIGRATIONS = frozenset(migration.__name__ for migration in MIGRATIONS)
+OLD_BACKUP = timedelta(days=2)
+"""Backups are made daily; one that failed once is no reason to wake somebody."""
+
 
 class Finding(msgspec.Struct, frozen=True):
-    """One check: what was found and, unless it is fine, what to do."""
+    """One check: its result and, unless it is `ok`, what to do."""
 
     check: str
     state: Literal["ok", "warning", "failed"]
@@ -53,14 +53,8 @@ class Finding(msgspec.Struct, frozen=True):
     todo: str = ""
 
 
-WAL_RESET_FIXED = (3, 51, 3)
-DISK_WARNING_BYTES = 2 * 1024**3
-DISK_FAILURE_BYTES = 200 * 1024**2
-NETWORK_FILE_SYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "9p", "glusterfs", "ceph"}
-
-
 def check_sqlite() -> Iterator[Finding]:
-    """The version that this Python links."""
+    """Check the SQLite version that this Python links."""
     version = sqlite3.sqlite_version
     if sqlite3.sqlite_version_info < MINIMUM_SQLITE:
         todo = "Use a Python that links SQLite 3.37 or newer."
@@ -74,7 +68,7 @@ def check_sqlite() -> Iterator[Finding]:
 
 
 def check_state_folder(state_dir: Path) -> Iterator[Finding]:
-    """Its modes, its secrets, its disk and its file system."""
+    """Check the state folder's modes, its secret files, its disk and its file system."""
     if not state_dir.is_dir():
         yield Finding("state folder", "failed", f"{state_dir} does not exist", "Start the server once.")
         return
@@ -109,7 +103,7 @@ def _check_disk(state_dir: Path) -> Finding:
 
 
 def _check_file_system(state_dir: Path) -> Finding:
-    """SQLite's write-ahead log needs shared memory, which network file systems do not give."""
+    """Check the kind of file system: SQLite's write-ahead log needs shared memory, which network ones do not give."""
     best, kind = "", "unknown"
     for line in Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines():
         _, mount, found, *_ = line.split(" ")
@@ -121,17 +115,14 @@ def _check_file_system(state_dir: Path) -> Finding:
 
 
 def check_lock(state_dir: Path) -> Iterator[Finding]:
-    """Who has the state folder."""
+    """Report which process holds the state folder."""
     holder = lock_holder(state_dir) if state_dir.is_dir() else None
     yield Finding("lock", "ok", f"held by {holder}" if holder else "free: no server runs")
 
 
-BUILT_AFTER = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def check_database(connection: sqlite3.Connection) -> Iterator[Finding]:
-    """Journal mode, integrity, schema and the clock that wrote it."""
-    mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
+def check_database(db: Database) -> Iterator[Finding]:
+    """Check journal mode, integrity, schema, and the clock against the newest publication."""
+    mode = store.journal_mode(db)
     settings = ", ".join(pragma.removeprefix("PRAGMA ") for pragma in WRITER_PRAGMAS[2:])
     yield Finding(
         "pragmas",
@@ -139,60 +130,54 @@ def check_database(connection: sqlite3.Connection) -> Iterator[Finding]:
         f"the file has journal_mode={mode}; the writer sets {settings}",
         "" if mode == "wal" else "Start the server once.",
     )
-    problems = [row[0] for row in connection.execute("PRAGMA quick_check(5)") if row[0] != "ok"]
-    if problems:
+    if problems := store.integrity_problems(db):
         yield Finding("integrity", "failed", "; ".join(problems), "Restore the newest backup.")
     else:
         yield Finding("integrity", "ok", "quick_check found nothing")
-    applied, known = _migrations(connection)
-    if applied - known:
+    applied = store.applied_migrations(db)
+    if applied - KNOWN_MIGRATIONS:
         yield Finding(
-            "schema", "failed", f"newer than this release: {sorted(applied - known)}", "Upgrade again."
+            "schema",
+            "failed",
+            f"newer than this release: {sorted(applied - KNOWN_MIGRATIONS)}",
+            "Upgrade again.",
         )
-    elif known - applied:
+    elif KNOWN_MIGRATIONS - applied:
         yield Finding(
-            "schema", "warning", f"not migrated yet: {sorted(known - applied)}", "Start the server."
+            "schema",
+            "warning",
+            f"not migrated yet: {sorted(KNOWN_MIGRATIONS - applied)}",
+            "Start the server.",
         )
     else:
         yield Finding("schema", "ok", f"{len(applied)} migrations")
-    yield _check_clock(connection)
+    yield _check_clock(db)
 
 
-def is_current(connection: sqlite3.Connection) -> bool:
-    """Is the schema the one of this release?"""
-    applied, known = _migrations(connection)
-    return applied == known
+def has_this_schema(db: Database) -> bool:
+    """Return True when the schema is that of this release."""
+    return store.applied_migrations(db) == KNOWN_MIGRATIONS
 
 
-def _migrations(connection: sqlite3.Connection) -> tuple[set[str], set[str]]:
-    """Those that the file has, and those of this release."""
-    applied = {row[0] for row in connection.execute("SELECT name FROM _sqlite_migrations")}
-    return applied, {migration.__name__ for migration in MIGRATIONS}
-
-
-def _check_clock(connection: sqlite3.Connection) -> Finding:
-    """A clock that was set back would make new publications look older than old ones."""
+def _check_clock(db: Database) -> Finding:
+    """Check the clock: set back, it would make new publications look older than old ones."""
     now = datetime.now(UTC)
-    newest = connection.execute("SELECT max(published_at) FROM publication").fetchone()[0]
+    newest = store.newest_publication_at(db)
     if now < BUILT_AFTER or (newest and (from_text(newest) - now).total_seconds() > 60):
         found = f"{to_text(now)}, but the newest publication is of {newest}"
         return Finding("clock", "failed", found, "Set the clock, and keep it with NTP.")
     return Finding("clock", "ok", to_text(now))
 
 
-OLD = timedelta(days=2)
-"""Backups are made daily; one that failed once is no reason to wake somebody."""
-
-
 def check_backups(state_dir: Path, policy: BackupPolicy, now: datetime) -> Iterator[Finding]:
-    """The last attempt, the last that was verified, and a restore that was interrupted."""
+    """Check the last attempt, the last verified backup, and for an interrupted restore."""
     status = read_backup_status(state_dir)
     if is_swap_pending(state_dir):
         todo = "Start the server, which finishes it."
         yield Finding("restore", "failed", "a restore was interrupted", todo)
     if status.is_failing and status.failed is not None:
         found = f"the last attempt failed, at {status.failed.at}: {status.failed.why}"
-        yield Finding("backup: last attempt", "warning", found, "Mend that, then: threatcloud backup create")
+        yield Finding("backup: last attempt", "warning", found, "Fix that, then: threatcloud backup create")
     yield _backup_age(status, now)
     if status.verified is not None and not status.verified.keys and policy.keys != "never":
         found = "the private keys are not in it: restored on another machine, every issued key would be void"
@@ -206,16 +191,16 @@ def _backup_age(status: BackupStatus, now: datetime) -> Finding:
             "backup", "warning", "none was made yet", "Make one every day: threatcloud backup create"
         )
     found = f"verified at {status.verified.at}: {status.verified.file}"
-    if now - from_text(status.verified.at) > OLD:
-        todo = "Look why none was made since, then: threatcloud backup create"
+    if now - from_text(status.verified.at) > OLD_BACKUP:
+        todo = "Find out why none was made since, then: threatcloud backup create"
         return Finding("backup", "warning", f"the last one is old, {found}", todo)
     return Finding("backup", "ok", found)
 
 
 def check_upstream_files(upstreams: Sequence[Upstream]) -> Iterator[Finding]:
-    """Files and folders that cannot be used by this user.
+    """Check the files and folders of upstreams that this user must be able to use.
 
-    A key in the environment, or one that systemd hands over, is the server's alone and is not looked for.
+    A key in the environment, or one that systemd hands over, is the server's alone and is not checked.
     """
     for upstream in upstreams:
         for error in _file_errors(upstream):
@@ -224,25 +209,23 @@ def check_upstream_files(upstreams: Sequence[Upstream]) -> Iterator[Finding]:
 
 
 def check_upstreams(db: Database, upstreams: Sequence[Upstream], now: datetime) -> Iterator[Finding]:
-    """How each upstream is, what is held or set aside from it, and the rollback that holds all of them."""
+    """Check each upstream, what is held or set aside from it, and for a rollback that freezes all of them."""
     held_back = hold(db)
     if held_back is not None:
         found = (
             f"since {held_back.since} the set of publication {held_back.serial} is served again, nothing newer,"
             f" and nothing is pulled: {held_back.reason}"
         )
-        yield Finding(
-            "rollback", "warning", found, "When the reason is gone: threatcloud publication release"
-        )
+        yield Finding("rollback", "warning", found, "When the reason is gone: threatcloud publication resume")
     for upstream in upstreams:
         status = read_status(db, upstream, None, now)
         yield _upstream_health(upstream, status)
         if status.held:
-            found, todo = f"{status.held} changes wait", f"threatcloud upstream held {status.name}"
+            found, todo = f"{status.held} changes wait", f"threatcloud upstream list-pending {status.name}"
             yield Finding(f"upstream {status.name}: held", "warning", found, todo)
         if status.set_aside:
             found = f"{status.set_aside} offered rules are not taken"
-            todo = f"threatcloud upstream set-aside {status.name}"
+            todo = f"threatcloud upstream list-set-aside {status.name}"
             yield Finding(f"upstream {status.name}: set aside", "warning", found, todo)
 
 
@@ -256,11 +239,11 @@ def _upstream_health(upstream: Upstream, status: Status) -> Finding:
         found = f"failing ({code}, {failures} in a row), {since}: {message}"
         return Finding(check, "failed" if is_old else "warning", found, REMEDIES[code])
     if status.state == "never":
-        pull = f"threatcloud upstream sync {status.name}"
+        pull = f"threatcloud upstream pull {status.name}"
         todo = pull if is_pulled(upstream) else f"threatcloud bundle import FILE --upstream {status.name}"
         return Finding(check, "warning", "nothing was ever pulled from it", todo)
     if status.state == "stale":
-        todo = f"Start the server, or: threatcloud upstream sync {status.name}"
+        todo = f"Start the server, or: threatcloud upstream pull {status.name}"
         return Finding(check, "failed", f"stale: {since}", todo)
     return Finding(check, "ok", f"{status.rules} rules, version {status.version or '-'}, {since}")
 
@@ -295,41 +278,41 @@ def _check_access(path: Path, mode: int) -> None:
 
 
 def check_overlay_files(declared: Sequence[Overlay]) -> Iterator[Finding]:
-    """Configured texts that cannot replace a rule, each with everything that is wrong with it."""
+    """Check configured texts that are to replace a rule; name everything that is wrong with one."""
     for entry in declared:
         if isinstance(entry, ReplaceOverlay):
             try:
                 read_replacement(entry)
             except ImportRefused as refused:
                 found = "; ".join(f"{m.name}: {m.field}: {m.message}" for m in refused.mistakes)
-                todo = "Mend the file and reload; until then upstream's text is served."
+                todo = "Fix the file and reload; until then upstream's text is served."
                 yield Finding(f"overlay {entry.rule}: text_file", "warning", found, todo)
 
 
 def check_overlay_entries(db: Database, now: datetime) -> Iterator[Finding]:
-    """One finding for each entry that somebody should look at; one for all others together."""
+    """Yield one finding for each entry that needs attention, and one for all others together."""
     listed = list_entries(db, to_text(now))
-    odd = [finding for entry in listed if (finding := _odd(entry)) is not None]
+    odd = [finding for entry in listed if (finding := _odd_entry(entry)) is not None]
     yield from odd
     if len(listed) > len(odd):
         yield Finding("overlay", "ok", f"{len(listed) - len(odd)} in force")
 
 
-def _odd(entry: OverlayEntrySummary) -> Finding | None:
-    check, found = f"overlay {entry.rule_id}: {entry.action}", _what_is_odd(entry)
+def _odd_entry(entry: OverlayEntrySummary) -> Finding | None:
+    check, found = f"overlay {entry.rule_id}: {entry.action}", _oddity(entry)
     if found is None:
         return None
     todo = f"threatcloud overlay show {entry.id}"
     if entry.state != "active":
         todo = (
-            "Take it out of [[overlay]] in the configuration, or mend it there."
+            "Take it out of [[overlay]] in the configuration, or correct it there."
             if entry.declared == "config"
             else f"threatcloud overlay remove {entry.id}"
         )
     return Finding(check, "warning", f"{found} ({entry.owner}: {entry.reason})", todo)
 
 
-def _what_is_odd(entry: OverlayEntrySummary) -> str | None:
+def _oddity(entry: OverlayEntrySummary) -> str | None:
     if entry.state == "expired":
         return f"it ended at {entry.expires_at}"
     if entry.state == "unusable":

@@ -1,7 +1,7 @@
 """The organisation's own decisions on top of upstream's rules: what they do together, as pure functions.
 
 Entries stand apart from upstream's texts and name a rule by its id, so an update never overwrites them and they
-hold for whichever upstream has the rule. One that does nothing any more is told as such, and hinders nobody.
+hold for whichever upstream has the rule. An entry without effect is reported as idle and does no harm.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 OverlayAction = Literal["disable", "enable", "pin", "severity", "replace"]
-Declared = Literal["config", "api"]
+DeclaredIn = Literal["config", "api"]
 OverlayState = Literal["active", "expired", "idle", "unusable"]
 
 PARTNERS: Mapping[OverlayAction, OverlayAction] = {
@@ -20,7 +20,7 @@ PARTNERS: Mapping[OverlayAction, OverlayAction] = {
     "pin": "replace",
     "replace": "pin",
 }
-"""What contradicts what on one rule; a severity goes with any of the others."""
+"""Actions that contradict each other on one rule; a severity goes with any of the others."""
 
 
 class OverlayEntry(msgspec.Struct, frozen=True):
@@ -39,7 +39,7 @@ class OverlayEntry(msgspec.Struct, frozen=True):
     reason: str
     created_at: str
     expires_at: str | None
-    declared: Declared
+    declared: DeclaredIn
 
     @property
     def is_usable(self) -> bool:
@@ -47,11 +47,11 @@ class OverlayEntry(msgspec.Struct, frozen=True):
         return self.digest is not None or self.action not in {"pin", "replace"}
 
     def is_in_force(self, at: str) -> bool:
-        """Does it count at this instant? It ends when `expires_at` comes."""
+        """Return True when it counts at this instant; it ends when `expires_at` comes."""
         return self.is_usable and not self.has_expired(at)
 
     def has_expired(self, at: str) -> bool:
-        """Is its time over?"""
+        """Return True when its time is over."""
         return self.expires_at is not None and self.expires_at <= at
 
 
@@ -65,7 +65,7 @@ class UpstreamRule:
 
 @dataclass(frozen=True, slots=True)
 class OverlayEffect:
-    """What becomes of a held rule: is it served, with which text, and with which severity put into that text."""
+    """The effect on an upstream's rule: whether it is served, its text, and the severity put into that text."""
 
     served: bool
     digest: str
@@ -75,7 +75,7 @@ class OverlayEffect:
 def resolve(
     entries: Iterable[OverlayEntry], held: UpstreamRule, severities: Mapping[str, str], at: str
 ) -> OverlayEffect:
-    """What the entries of one rule make of it; `severities` says what each text gives as its own.
+    """Return the effect of one rule's entries on it; `severities` has the severity that each text states.
 
     A rule that is not served keeps its text, and a severity that the text has already changes nothing.
     """
@@ -96,7 +96,7 @@ def state_of(
     severities: Mapping[str, str],
     at: str,
 ) -> OverlayState:
-    """Where one of a rule's `entries` stands; `held` is the rule in every upstream that has it.
+    """Return the state of one of a rule's `entries`; `held` is the rule in every upstream that has it.
 
     `idle`: no upstream has the rule now, or the entry changes nothing. A pin is active while its rule is served,
     also when upstream's text is still the pinned one.
@@ -114,11 +114,11 @@ def state_of(
 
 
 def base_moved(entry: OverlayEntry, held: Sequence[UpstreamRule]) -> bool:
-    """Has upstream changed the rule since the entry was made? `held` begins with what counts most."""
+    """Return True when upstream changed the rule since the entry was made; `held` is by descending priority."""
     return bool(held) and entry.base is not None and entry.base != held[0].digest
 
 
 def contradicts(action: OverlayAction, entries: Iterable[OverlayEntry], at: str) -> OverlayEntry | None:
-    """The entry in force, on the same rule, that a new one with this action cannot stand beside."""
+    """Return the entry in force, on the same rule, that contradicts a new one with this action."""
     partner = PARTNERS.get(action)
     return next((e for e in entries if e.action == partner and not e.has_expired(at)), None)

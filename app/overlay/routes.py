@@ -1,4 +1,4 @@
-"""Overlay entries over HTTP: look, make, compare with upstream, remove."""
+"""Overlay entries over HTTP: list, make, compare with upstream, remove."""
 
 from typing import Any, cast
 
@@ -9,9 +9,8 @@ from litestar.response import Response
 
 from app.access.guards import actor_of, instant_of, principal_of, require
 from app.access.lifetime import parse_lifetime
+from app.access.principal import Actor
 from app.access.roles import Role
-from app.federation.errors import EntryRefused, UnknownEntry
-from app.federation.review import By
 from app.http.body import read_body
 from app.http.envelope import AnyRequest, answer
 from app.http.paging import cursor_for, page_of
@@ -19,6 +18,7 @@ from app.http.problem import Problem, bad_request, conflict, not_found
 from app.http.timestamps import to_text
 from app.overlay.config import Owner, Reason, RuleId, Severity, Version
 from app.overlay.entries import OverlayDecision
+from app.overlay.errors import EntryRefused, UnknownEntry
 from app.overlay.resolve import OverlayAction
 from app.rules.local import ImportRefused
 from app.sandbox import SandboxClosed, SandboxError
@@ -103,7 +103,7 @@ async def make_entry(request: AnyRequest) -> Response[bytes]:
         action=body.action,
         owner=body.owner or principal_of(request).subject,
         reason=body.reason,
-        expires_at=to_text(parse_lifetime(body.expires, by.now)) if body.expires is not None else None,
+        expires_at=to_text(parse_lifetime(body.expires, by.at)) if body.expires is not None else None,
         severity=body.severity if isinstance(body, NewSeverity) else None,
         version=body.version if isinstance(body, NewPin) else None,
     )
@@ -146,8 +146,8 @@ async def _settled(pending: Any) -> Any:
         raise Problem(422, f"The text cannot be read: {error}.") from error
 
 
-def _by(request: AnyRequest) -> By:
-    return By(actor_of(request), principal_of(request).address, instant_of(request))
+def _by(request: AnyRequest) -> Actor:
+    return Actor(actor_of(request), principal_of(request).address, instant_of(request))
 
 
 overlay_handlers = [list_overlay, make_entry, show_overlay, remove_entry]

@@ -1,4 +1,4 @@
-"""`Overlays`: what the routes, the scheduler and the start of the server call about overlay entries."""
+"""`Overlays`: the service of overlay entries, for the routes, the scheduler and the start of the server."""
 
 import asyncio
 import logging
@@ -9,7 +9,7 @@ import msgspec
 from sqlite_utils import Database
 
 from app.access import audit
-from app.federation.review import By
+from app.access.principal import Actor
 from app.http.timestamps import to_text
 from app.overlay import entries, store, views
 from app.overlay.config import Overlay, PinOverlay, ReplaceOverlay, SeverityOverlay
@@ -33,7 +33,7 @@ class Overlays:
     """The organisation's decisions on single rules of upstreams.
 
     `declared` are those of the configuration. `sandbox` reads texts (short). `on_change` is called after what is
-    served has changed, so that a publication can follow. Refusals are `FederationError`s.
+    served has changed, so that a publication can follow. Refusals are `OverlayError`s.
     """
 
     def __init__(
@@ -44,77 +44,77 @@ class Overlays:
         self._declared = declared
         self._on_change = on_change
         self._decisions: list[OverlayDecision] = []
-        self._settled = ""
+        self._recomputed_at = ""
 
     async def adopt(self, now: datetime, *, withdraw: bool = True) -> None:
-        """Take the configuration's entries over, at start; one that cannot be used is logged and told as such.
+        """Take over the configuration's entries at the start; log an entry that cannot be used.
 
-        With `withdraw`, entries that are configured no more are removed: not when a verb of the command line runs
-        without a server, perhaps with another configuration.
+        With `withdraw`, entries that are no longer configured are removed: not when a command runs without a server,
+        perhaps with another configuration.
         """
-        self._decisions = [await self._read(entry) for entry in self._declared]
-        await self._settle(now, withdraw=withdraw)
+        self._decisions = [await self._decision(entry) for entry in self._declared]
+        await self._recompute(now, withdraw=withdraw)
 
-    async def settle(self, now: datetime) -> None:
-        """Let entries end whose time is over, and pins find a text that came since; publishes what changed."""
-        since, at = self._settled, to_text(now)
-        if await self._storage.read(lambda db: entries.is_due(db, since, at)) and (
-            await self._settle(now, withdraw=True)
+    async def recompute(self, now: datetime) -> None:
+        """End entries whose time is over and give pins a text that came since; publish what changed."""
+        since, at = self._recomputed_at, to_text(now)
+        if await self._storage.read(lambda db: store.is_due(db, since, at)) and (
+            await self._recompute(now, withdraw=True)
         ):
             await self._on_change("overlay entries ended or took effect")
 
     async def list_entries(self, now: datetime, rule_id: str | None) -> list[OverlayEntrySummary]:
-        """Every entry, or those of one rule."""
+        """Return every entry, or those of one rule."""
         return await self._storage.read(lambda db: views.list_entries(db, to_text(now), rule_id))
 
     async def show(self, entry_id: str, now: datetime) -> OverlayComparison:
-        """One entry beside upstream's text; raises `UnknownEntry`, `SandboxError`."""
-        listed, sides = await self._storage.read(lambda db: views.show_entry(db, entry_id, to_text(now)))
-        found = await self._sandbox.call(compare_texts, sides)
+        """Return one entry beside upstream's text; raise `UnknownEntry`, `SandboxError`."""
+        listed, texts = await self._storage.read(lambda db: views.show_entry(db, entry_id, to_text(now)))
+        found = await self._sandbox.call(compare_texts, texts)
         return OverlayComparison(
             **msgspec.structs.asdict(listed),
-            base_text=sides.base,
-            upstream_text=sides.now,
+            base_text=texts.base,
+            upstream_text=texts.now,
             **msgspec.structs.asdict(found),
         )
 
-    async def add(self, decision: OverlayDecision, text: str | None, by: By) -> OverlayEntrySummary:
+    async def add(self, decision: OverlayDecision, text: str | None, actor: Actor) -> OverlayEntrySummary:
         """Make an entry and publish what it changes; `text` is that of a replacement.
 
-        Raises `EntryRefused`, `ImportRefused` with every mistake of the text, and `SandboxError`.
+        Raise `EntryRefused`, `ImportRefused` with every mistake of the text, and `SandboxError`.
         """
         if text is not None:
             replacement = check_replacement(
                 decision.rule_id, "text", text, await self._sandbox.call(look_at, text)
             )
             decision = msgspec.structs.replace(decision, replacement=replacement)
-        at = to_text(by.now)
+        at = to_text(actor.at)
 
         def make(db: Database) -> OverlayEntrySummary:
             new = entries.add(db, decision, at)
             detail = {n: v for n, v in msgspec.structs.asdict(new).items() if n in _AUDITED and v is not None}
-            _audit(db, by, "overlay.add", new.rule_id, detail)
-            store.recompute(db, at)
+            _audit(db, actor, "overlay.add", new.rule_id, detail)
+            entries.recompute_overlay(db, at)
             return next(e for e in views.list_entries(db, at, new.rule_id) if e.id == new.id)
 
         made = await self._storage.write(make)
         await self._on_change("overlay entry made")
         return made
 
-    async def remove(self, entry_id: str, reason: str | None, by: By) -> None:
-        """Take an entry away and publish what that changes; raises `UnknownEntry`, `EntryRefused`."""
+    async def remove(self, entry_id: str, reason: str | None, actor: Actor) -> None:
+        """Take an entry away and publish what that changes; raise `UnknownEntry`, `EntryRefused`."""
 
         def take(db: Database) -> None:
             old = entries.remove(db, entry_id)
             detail = {"id": old.id, "action": old.action} | ({"reason": reason} if reason else {})
-            _audit(db, by, "overlay.remove", old.rule_id, detail)
-            store.recompute(db, to_text(by.now))
+            _audit(db, actor, "overlay.remove", old.rule_id, detail)
+            entries.recompute_overlay(db, to_text(actor.at))
 
         await self._storage.write(take)
         await self._on_change("overlay entry removed")
 
-    async def _settle(self, now: datetime, *, withdraw: bool) -> bool:
-        """Declare and settle in one transaction; True when what is served changed."""
+    async def _recompute(self, now: datetime, *, withdraw: bool) -> bool:
+        """Declare and recompute in one transaction; return True when what is served changed."""
         at = to_text(now)
 
         def work(db: Database) -> tuple[entries.DeclaredChanges, bool]:
@@ -125,11 +125,11 @@ class Overlays:
                     "removed": declared.removed,
                     "superseded": [{"rule": e.rule_id, "action": e.action} for e in declared.superseded],
                 }
-                _audit(db, By(CONFIGURATION, None, now), "overlay.declare", None, detail)
-            return declared, store.recompute(db, at)
+                _audit(db, Actor(CONFIGURATION, None, now), "overlay.declare", None, detail)
+            return declared, entries.recompute_overlay(db, at)
 
         declared, has_changed = await self._storage.write(work)
-        self._settled = at
+        self._recomputed_at = at
         for entry in declared.superseded:
             log.warning(
                 "overlay entry superseded by the configuration",
@@ -137,7 +137,7 @@ class Overlays:
             )
         return has_changed
 
-    async def _read(self, entry: Overlay) -> OverlayDecision:
+    async def _decision(self, entry: Overlay) -> OverlayDecision:
         decision = OverlayDecision(
             rule_id=entry.rule,
             action=entry.action,
@@ -163,7 +163,7 @@ class Overlays:
 _AUDITED = ("id", "action", "severity", "digest", "owner", "reason", "expires_at")
 
 
-def _audit(db: Database, by: By, action: str, target: str | None, detail: Mapping[str, object]) -> None:
+def _audit(db: Database, actor: Actor, action: str, target: str | None, detail: Mapping[str, object]) -> None:
     audit.append(
-        db, at=by.now, actor=by.actor, action=action, target=target, detail=detail, address=by.address
+        db, at=actor.at, actor=actor.name, action=action, target=target, detail=detail, address=actor.address
     )

@@ -1,27 +1,25 @@
-"""The three-way view of an overlay entry: for a sandbox, since upstream's texts are foreign.
-
-Texts of one's own that replace upstream's: read, and looked at as closely as an import of local rules.
-"""
+"""The texts of overlay entries: replacements are read and inspected, and entries compared with upstream's texts."""
 
 from pathlib import Path
 
 import msgspec
 
 from app.overlay.config import ReplaceOverlay
-from app.overlay.entries import Replacement
 from app.rules.difference import FieldChange, three_way
+from app.rules.inspect import Inspection
 from app.rules.local import ImportRefused, Mistake
 from app.rules.look import Look, look_at
 from app.rules.reseverity import with_severity
 
+MAX_FILE_BYTES = 1 << 20
+"""More than any rule text may have, so a text that is cut off here is refused as too long."""
 
-class TextComparison(msgspec.Struct, frozen=True):
-    """The part of `Compared` that takes parsing."""
 
-    our_text: str | None
-    theirs: list[FieldChange]
-    ours: list[FieldChange]
-    conflicts: list[str]
+class Replacement(msgspec.Struct, frozen=True):
+    """A text of the organisation that was inspected and has no problem."""
+
+    text: str
+    inspection: Inspection
 
 
 class ComparedTexts(msgspec.Struct, frozen=True):
@@ -33,26 +31,19 @@ class ComparedTexts(msgspec.Struct, frozen=True):
     now: str | None
 
 
-def compare_texts(sides: ComparedTexts) -> TextComparison:
-    """Compare the texts, field by field (for a sandbox: upstream's are foreign).
+class TextComparison(msgspec.Struct, frozen=True):
+    """The part of `OverlayComparison` that needs parsing."""
 
-    An entry that changes no text, or one whose rule no upstream ever had, has nothing on our side.
-    """
-    if sides.base is None:
-        return TextComparison(sides.ours, [], [], [])
-    ours = with_severity(sides.base, sides.severity) if sides.severity is not None else sides.ours
-    found = three_way(sides.base, ours or sides.base, sides.now or sides.base)
-    return TextComparison(ours, found.theirs, found.ours, found.conflicts)
-
-
-MAX_FILE_BYTES = 1 << 20
-"""More than any rule text may have, so what is cut off there is refused as too long."""
+    our_text: str | None
+    theirs: list[FieldChange]
+    ours: list[FieldChange]
+    conflicts: list[str]
 
 
 def read_replacement(entry: ReplaceOverlay) -> Replacement:
-    """The text of a configured entry: the operator's own file, read and inspected where it is asked for.
+    """Read and inspect the file of a configured entry, as closely as an import of local rules.
 
-    Raises `ImportRefused` with everything that keeps it from being used.
+    Raise `ImportRefused` with everything that keeps it from being used.
     """
     path = entry.text_file
     if not Path(path).is_file():  # opening a pipe would wait for ever
@@ -69,7 +60,7 @@ def read_replacement(entry: ReplaceOverlay) -> Replacement:
 
 
 def check_replacement(rule_id: str, name: str, text: str, look: Look) -> Replacement:
-    """A text that can be served as `rule_id`; raises `ImportRefused` with all that is wrong with it."""
+    """Return a text that can be served as `rule_id`; raise `ImportRefused` with all that is wrong with it."""
     if look.inspection is None:
         raise ImportRefused([Mistake(name, look.field, look.reason)])
     mistakes = [Mistake(name, p.field, p.message) for p in look.inspection.problems]
@@ -79,3 +70,15 @@ def check_replacement(rule_id: str, name: str, text: str, look: Look) -> Replace
     if mistakes or facts is None:
         raise ImportRefused(mistakes)
     return Replacement(text, look.inspection)
+
+
+def compare_texts(texts: ComparedTexts) -> TextComparison:
+    """Compare the texts of an entry field by field; runs in a sandbox, since upstream's texts are untrusted.
+
+    An entry that changes no text, or whose rule no upstream ever had, has nothing on our side.
+    """
+    if texts.base is None:
+        return TextComparison(texts.ours, [], [], [])
+    ours = with_severity(texts.base, texts.severity) if texts.severity is not None else texts.ours
+    found = three_way(texts.base, ours or texts.base, texts.now or texts.base)
+    return TextComparison(ours, found.theirs, found.ours, found.conflicts)

@@ -51,10 +51,10 @@ def change(instance: Server, statement: str, *values: object) -> None:
     db.close()
 
 
-def test_an_upstream_is_new_then_well_then_stale(instance: Server) -> None:
+def test_an_upstream_is_new_then_healthy_then_stale(instance: Server) -> None:
     instance.cli("key", "list")
     never = findings(instance)["upstream atr"]
-    assert (never.state, never.todo) == ("warning", "threatcloud upstream sync atr")
+    assert (never.state, never.todo) == ("warning", "threatcloud upstream pull atr")
     instance.cli("upstream", "sync")
     well = findings(instance)["upstream atr"]
     assert well.state == "ok"
@@ -62,10 +62,10 @@ def test_an_upstream_is_new_then_well_then_stale(instance: Server) -> None:
     change(instance, "UPDATE upstream SET succeeded_at = ?", LONG_AGO)
     stale = findings(instance)["upstream atr"]
     assert stale.state == "failed"
-    assert LONG_AGO in stale.found and "threatcloud upstream sync atr" in stale.todo
+    assert LONG_AGO in stale.found and "threatcloud upstream pull atr" in stale.todo
 
 
-def test_a_failing_upstream_must_be_mended_once_it_is_stale(instance: Server, folder: Path) -> None:
+def test_a_failing_upstream_is_a_failure_once_it_is_stale(instance: Server, folder: Path) -> None:
     instance.cli("upstream", "sync")
     folder.rename(folder.with_name("elsewhere"))
     instance.cli("upstream", "sync", check=False)
@@ -78,25 +78,25 @@ def test_a_failing_upstream_must_be_mended_once_it_is_stale(instance: Server, fo
     assert findings(instance)["upstream atr"].state == "failed"
 
 
-def test_what_waits_for_an_admin_is_said_with_the_command(instance: Server, folder: Path) -> None:
+def test_what_waits_for_an_admin_names_the_command(instance: Server, folder: Path) -> None:
     instance.cli("upstream", "sync")
     for rule_id in RULES[:3]:
         (folder / f"{rule_id}.yaml").unlink()
     (folder / "broken.yaml").write_text("title: [")
     instance.cli("upstream", "sync")
     found = findings(instance)
-    assert found["upstream atr: held"].todo == "threatcloud upstream held atr"
+    assert found["upstream atr: held"].todo == "threatcloud upstream list-pending atr"
     assert "3 changes" in found["upstream atr: held"].found
-    assert found["upstream atr: set aside"].todo == "threatcloud upstream set-aside atr"
+    assert found["upstream atr: set aside"].todo == "threatcloud upstream list-set-aside atr"
     assert "rollback" not in found
     instance.cli("publication", "rollback", "1", "--reason", "to be safe")
     held_back = findings(instance)["rollback"]
     assert held_back.state == "warning"
     assert "publication 1" in held_back.found and "to be safe" in held_back.found
-    assert held_back.todo.endswith("threatcloud publication release")
+    assert held_back.todo.endswith("threatcloud publication resume")
 
 
-def test_overlay_entries_that_somebody_should_look_at(instance: Server, folder: Path) -> None:
+def test_overlay_entries_that_need_attention_are_reported(instance: Server, folder: Path) -> None:
     instance.cli("upstream", "sync")
     decided = ("--owner", "soc", "--reason", "noisy here")
     instance.cli("overlay", "disable", RULES[0], *decided, "--expires", "1d")
@@ -122,7 +122,7 @@ def _entries(expired: str, moved: str) -> list[str]:
     return [f"{expired}: disable", "ATR-2026-1: disable", f"{moved}: severity"]
 
 
-def test_a_database_from_before_this_release_is_only_called_old(instance: Server) -> None:
+def test_a_database_of_an_older_release_is_reported_as_not_migrated_only(instance: Server) -> None:
     instance.cli("upstream", "sync")
     change(instance, "DELETE FROM _sqlite_migrations WHERE name = 'm0005_federation'")
     change(instance, "DROP TABLE overlay")
@@ -151,7 +151,9 @@ HTTP = {"kind": "live", "url": "https://threatcloud.example"}
         ({"kind": "package", "package": "pyatr"}, None),
     ],
 )
-def test_files_that_cannot_be_used(options: dict[str, str], said: str | None, tmp_path: Path) -> None:
+def test_files_of_upstreams_that_cannot_be_used_are_named(
+    options: dict[str, str], said: str | None, tmp_path: Path
+) -> None:
     for name, mode in (("open.key", 0o644), ("good.key", 0o600)):
         (tmp_path / name).write_text("not-a-real-key\n")
         (tmp_path / name).chmod(mode)

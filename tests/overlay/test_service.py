@@ -9,16 +9,16 @@ import pytest
 from sqlite_utils import Database
 
 from app.access import audit
+from app.access.principal import Actor
 from app.config import Config, ConfigError, load_config
-from app.federation.errors import EntryRefused, UnknownEntry
-from app.federation.review import By
 from app.http.paging import Page
 from app.http.timestamps import to_text
 from app.overlay.config import Overlay
-from app.overlay.entries import OverlayDecision
+from app.overlay.entries import OverlayDecision, recompute_overlay
+from app.overlay.errors import EntryRefused, UnknownEntry
 from app.overlay.resolve import OverlayAction
 from app.overlay.service import Overlays
-from app.overlay.store import entries, recompute
+from app.overlay.store import entries
 from app.overlay.views import OverlayEntrySummary
 from app.publication.store import effective_members
 from app.rules.inspect import inspect_text
@@ -98,7 +98,7 @@ class World:
                 "UPDATE rule SET excluded = ? WHERE origin = ? AND rule_id = ?",
                 [excluded, f"upstream:{name}", rule_id],
             )
-            recompute(db, at)
+            recompute_overlay(db, at)
             return digest
 
         return await self.storage.write(work)
@@ -106,7 +106,7 @@ class World:
     async def upstream_drops(self, rule_id: str = RULE) -> None:
         def work(db: Database) -> None:
             withdraw(db, origin="upstream:atr", rule_id=rule_id, reason="dropped", at=to_text(NOON))
-            recompute(db, to_text(NOON))
+            recompute_overlay(db, to_text(NOON))
 
         await self.storage.write(work)
 
@@ -130,7 +130,7 @@ class World:
             version=version,
             expires_at=to_text(now + ends) if ends is not None else None,
         )
-        return await self.overlays.add(decision, text, By("admin", None, now))
+        return await self.overlays.add(decision, text, Actor("admin", None, now))
 
     async def served(self) -> dict[str, str]:
         """`rule_id -> text` of what would be published."""
@@ -175,12 +175,12 @@ async def test_a_disabled_rule_stays_out_through_updates_until_the_entry_is_remo
     await world.upstream_says(rule_text(RULE, title="Better now"))
     assert await world.served() == {}
     assert (await world.listed())["disable"].base_moved
-    await world.overlays.remove(made.id, "it is better now", By("admin", None, NOON))
+    await world.overlays.remove(made.id, "it is better now", Actor("admin", None, NOON))
     assert await world.served() == {RULE: rule_text(RULE, title="Better now")}
     assert await world.actions() == ["overlay.add", "overlay.remove"]
     assert len(world.published) == 2
     with pytest.raises(UnknownEntry):
-        await world.overlays.remove(made.id, None, By("admin", None, NOON))
+        await world.overlays.remove(made.id, None, Actor("admin", None, NOON))
 
 
 async def test_a_severity_is_served_in_the_text_and_follows_upstream(world: World) -> None:
@@ -310,13 +310,13 @@ async def test_expiry_comes_with_time_and_publishes_once(world: World) -> None:
     await world.overlays.adopt(NOON)
     await world.add("disable", ends=HOUR)
     published = len(world.published)
-    await world.overlays.settle(NOON + HOUR - timedelta(seconds=1))
+    await world.overlays.recompute(NOON + HOUR - timedelta(seconds=1))
     assert await world.served() == {}
     assert len(world.published) == published
-    await world.overlays.settle(NOON + HOUR)
+    await world.overlays.recompute(NOON + HOUR)
     assert await world.served() == {RULE: rule_text(RULE)}
     assert len(world.published) == published + 1
-    await world.overlays.settle(NOON + 2 * HOUR)
+    await world.overlays.recompute(NOON + 2 * HOUR)
     assert len(world.published) == published + 1
     assert (await world.listed(NOON + HOUR))["disable"].state == "expired"
     await world.add("enable", now=NOON + 2 * HOUR)  # what is over contradicts nothing
@@ -360,7 +360,7 @@ async def test_the_configuration_declares_entries_that_nobody_else_can_change(wo
     assert {entry.declared for entry in listed.values()} == {"config"}
     assert listed["disable"].id != by_hand.id
     with pytest.raises(EntryRefused, match=r"\[\[overlay\]\]"):
-        await world.overlays.remove(listed["disable"].id, None, By("admin", None, NOON))
+        await world.overlays.remove(listed["disable"].id, None, Actor("admin", None, NOON))
     with pytest.raises(EntryRefused, match=r"\[\[overlay\]\]"):
         await world.add("severity", severity="high")
     with pytest.raises(EntryRefused, match="the configuration says disable"):
@@ -430,7 +430,7 @@ async def test_a_declared_pin_finds_its_text_when_upstream_brings_it(world: Worl
     assert {entry.state for entry in (await world.listed()).values()} == {"idle"}
     await world.upstream_says(rule_text(RULE), label="4.0.0")
     await world.upstream_says(rule_text("ATR-2026-00002"), label="4.0.0")
-    await world.overlays.settle(NOON)
+    await world.overlays.recompute(NOON)
     await world.upstream_says(rule_text(RULE, title="Another"), label="4.1.0")
     await world.upstream_says(rule_text("ATR-2026-00002", title="Another"), label="4.1.0")
     assert await world.served() == {i: rule_text(i) for i in (RULE, "ATR-2026-00002")}

@@ -16,9 +16,8 @@ import pytest
 from sqlite_utils import Database
 
 from app.http.timestamps import from_text, to_text
-from app.overlay.entries import OverlayDecision, add
+from app.overlay.entries import OverlayDecision, add, recompute_overlay
 from app.overlay.resolve import OverlayAction
-from app.overlay.store import recompute
 from app.publication import store
 from app.publication.edition import Representation, tail
 from app.publication.errors import NoSuchPublication, NothingHeld
@@ -89,7 +88,7 @@ class World:
 
         def work(db: Database) -> None:
             add(db, decision, to_text(NOON))
-            recompute(db, to_text(NOON))
+            recompute_overlay(db, to_text(NOON))
 
         await self.storage.write(work)
 
