@@ -48,7 +48,6 @@ SQL_NOT_MOVED_YET = {
     "app/access/audit.py",
     "app/access/issuer.py",
     "app/access/keys.py",
-    "app/federation/sources/references.py",
     "app/consensus/cycle.py",
     "app/consensus/feedback.py",
     "app/consensus/landing.py",
@@ -65,7 +64,6 @@ SQL_NOT_MOVED_YET = {
     "app/measures.py",
     "app/privacy/retention.py",
     "app/privacy/subjects.py",
-    "app/publication/bundle_export.py",
     "app/rules/listing.py",
     "app/web/health.py",
 }

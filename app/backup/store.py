@@ -20,6 +20,7 @@ from app.bundles.format import PublicationClaims
 from app.publication import store as publications
 from app.publication.compose import set_digest
 from app.rules.digest import text_digest
+from app.rules.store import text_of
 from app.signing.jws import StatementError, read_statement
 from app.storage.connection import open_reader
 from app.storage.schema import MIGRATIONS, migrations
@@ -210,6 +211,6 @@ def _check_publication(db: Database, issuer: str, keys: Sequence[Ed25519PublicKe
     if said != found or said.digest != record.digest:
         raise BackupError(f"{what} is not the set that was signed")
     for digest in set(said.rules.values()):
-        row = db.execute("SELECT text FROM rule_text WHERE digest = ?", [digest]).fetchone()
-        if row is None or text_digest(row[0]) != digest:
+        text = text_of(db, digest)
+        if text is None or text_digest(text) != digest:
             raise BackupError(f"{what} lacks the text {digest}, or has another one")

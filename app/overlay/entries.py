@@ -18,7 +18,7 @@ from app.overlay.resolve import PARTNERS, DeclaredIn, OverlayAction, OverlayEntr
 from app.overlay.texts import Replacement
 from app.rules.inspect import inspect_text
 from app.rules.reseverity import with_severity
-from app.rules.store import put_text
+from app.rules.store import put_text, text_of
 from app.rules.validate import Profile
 
 _DECLARED = "The entry {} for {} is declared in the configuration ([[overlay]]); change it there and reload."
@@ -210,9 +210,9 @@ def _set_bases(
 def _put_with_severity(db: Database, digest: str, severity: str) -> str:
     """Keep a text with another severity; return its digest."""
     known = _derived(digest, severity)
-    if known and store.has_text(db, known[0]):
+    if known and text_of(db, known[0]) is not None:
         return known[0]
-    text = store.text_of(db, digest)
+    text = text_of(db, digest)
     assert text is not None  # noqa: S101 (rows refer to kept texts only)
     derived = with_severity(text, severity)
     known[:] = [put_text(db, inspect_text(derived, profile=Profile.PUBLISHED), derived)]

@@ -109,17 +109,6 @@ def severities(db: Database, digests: Iterable[str | None]) -> dict[str, str]:
     return dict(rows.fetchall())
 
 
-def has_text(db: Database, digest: str) -> bool:
-    """Return True when the text with this digest is kept."""
-    return db.execute("SELECT 1 FROM rule_text WHERE digest = ?", [digest]).fetchone() is not None
-
-
-def text_of(db: Database, digest: str | None) -> str | None:
-    """Return a kept text."""
-    row = db.execute("SELECT text FROM rule_text WHERE digest = ?", [digest]).fetchone()
-    return row[0] if row else None
-
-
 def text_facts(db: Database, digest: str | None) -> TextFacts:
     """Return the facts about a kept text, or empty ones."""
     row = db.execute(

@@ -19,6 +19,7 @@ from app.overlay.resolve import (
 )
 from app.overlay.texts import ComparedTexts
 from app.rules.difference import FieldChange
+from app.rules.store import text_of
 
 _UNUSABLE = {
     "pin": "No kept version of an upstream has the text that this pins.",
@@ -90,10 +91,8 @@ def show_entry(db: Database, entry_id: str, at: str) -> tuple[OverlayEntrySummar
     for listed in list_entries(db, at, one.rule_id):
         if listed.id == entry_id:
             holders = [row for row in store.upstream_rules(db, one.rule_id) if row.is_active]
-            now = store.text_of(db, holders[0].held.digest) if holders else None
-            texts = ComparedTexts(
-                store.text_of(db, one.base), store.text_of(db, one.digest), one.severity, now
-            )
+            now = text_of(db, holders[0].held.digest) if holders else None
+            texts = ComparedTexts(text_of(db, one.base), text_of(db, one.digest), one.severity, now)
             return listed, texts
     raise UnknownEntry("This overlay entry has just been removed.")
 
