@@ -25,7 +25,7 @@ from app.http.timestamps import from_text, to_text
 from app.overlay.config import Overlay, ReplaceOverlay
 from app.overlay.texts import read_replacement
 from app.overlay.views import OverlayEntrySummary, list_entries
-from app.publication.store import hold
+from app.publication.store import freeze
 from app.rules.local import ImportRefused
 from app.signing.jws import MAX_PEM_BYTES, StatementError, read_keys
 from app.storage.connection import MINIMUM_SQLITE, WRITER_PRAGMAS
@@ -210,11 +210,11 @@ def check_upstream_files(upstreams: Sequence[Upstream]) -> Iterator[Finding]:
 
 def check_upstreams(db: Database, upstreams: Sequence[Upstream], now: datetime) -> Iterator[Finding]:
     """Check each upstream, what is held or set aside from it, and for a rollback that freezes all of them."""
-    held_back = hold(db)
-    if held_back is not None:
+    frozen = freeze(db)
+    if frozen is not None:
         found = (
-            f"since {held_back.since} the set of publication {held_back.serial} is served again, nothing newer,"
-            f" and nothing is pulled: {held_back.reason}"
+            f"since {frozen.since} the set of publication {frozen.serial} is served again, nothing newer,"
+            f" and nothing is pulled: {frozen.reason}"
         )
         yield Finding("rollback", "warning", found, "When the reason is gone: threatcloud publication resume")
     for upstream in upstreams:

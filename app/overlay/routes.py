@@ -97,18 +97,18 @@ async def list_overlay(request: AnyRequest) -> Response[bytes]:
 async def make_entry(request: AnyRequest) -> Response[bytes]:
     """Make an overlay entry, in place of one made here for the same rule and action, and publish what it changes."""
     body = await read_body(request, cast("type[AnyNewEntry]", AnyNewEntry))
-    by = _by(request)
+    actor = _by(request)
     decision = OverlayDecision(
         rule_id=body.rule_id,
         action=body.action,
         owner=body.owner or principal_of(request).subject,
         reason=body.reason,
-        expires_at=to_text(parse_lifetime(body.expires, by.at)) if body.expires is not None else None,
+        expires_at=to_text(parse_lifetime(body.expires, actor.at)) if body.expires is not None else None,
         severity=body.severity if isinstance(body, NewSeverity) else None,
         version=body.version if isinstance(body, NewPin) else None,
     )
     text = body.text if isinstance(body, NewReplacement) else None
-    return answer(request, await _settled(request.app.state.overlays.add(decision, text, by)), status=201)
+    return answer(request, await _settled(request.app.state.overlays.add(decision, text, actor)), status=201)
 
 
 @get("/api/admin/overlay/{entry_id:str}", guards=[require(Role.REVIEWER, Role.ADMIN)])

@@ -4,7 +4,7 @@ A JWS with serial, set digest, issue and expiry time, in the header `Threatcloud
 304 of the distribution routes. A client that sees it expire knows that something in between froze it.
 """
 
-from app.publication.edition import Edition
+from app.publication.served_set import ServedSet
 from app.signing.jws import sign
 from app.signing.keys import SigningKeys
 
@@ -23,18 +23,18 @@ class Freshness:
         self._serial = 0
         self._renew_at = 0.0
 
-    def token(self, edition: Edition, now: float) -> str:
+    def token(self, served: ServedSet, now: float) -> str:
         """The token for what is served at `now` (seconds since 1970)."""
-        if edition.serial != self._serial or now >= self._renew_at:
+        if served.serial != self._serial or now >= self._renew_at:
             signer = self._keys.signer("manifest")
             claims = {
                 "iss": self._issuer,
-                "serial": edition.serial,
-                "digest": edition.digest,
+                "serial": served.serial,
+                "digest": served.digest,
                 "iat": int(now),
                 "exp": int(now) + LIFETIME_SECONDS,
             }
             self._token = sign("freshness+jwt", claims, signer)
-            self._serial = edition.serial
+            self._serial = served.serial
             self._renew_at = now + RENEW_AFTER_SECONDS
         return self._token
