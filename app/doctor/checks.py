@@ -23,10 +23,10 @@ from app.federation.status import Status, is_pulled, read_status
 from app.federation.upstream import BundleUpstream, DirectoryUpstream, HttpUpstream, Upstream
 from app.http.timestamps import from_text, to_text
 from app.overlay.config import Overlay, ReplaceOverlay
+from app.overlay.errors import ReplacementRefused
 from app.overlay.texts import read_replacement
 from app.overlay.views import OverlayEntrySummary, list_entries
 from app.publication.store import freeze
-from app.rules.local import ImportRefused
 from app.signing.jws import MAX_PEM_BYTES, StatementError, read_keys
 from app.storage.connection import MINIMUM_SQLITE, WRITER_PRAGMAS
 from app.storage.lock import lock_holder
@@ -283,7 +283,7 @@ def check_overlay_files(declared: Sequence[Overlay]) -> Iterator[Finding]:
         if isinstance(entry, ReplaceOverlay):
             try:
                 read_replacement(entry)
-            except ImportRefused as refused:
+            except ReplacementRefused as refused:
                 found = "; ".join(f"{m.name}: {m.field}: {m.message}" for m in refused.mistakes)
                 todo = "Fix the file and reload; until then upstream's text is served."
                 yield Finding(f"overlay {entry.rule}: text_file", "warning", found, todo)

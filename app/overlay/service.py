@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
+from typing import TypeVar
 
 import msgspec
 from sqlite_utils import Database
@@ -14,11 +15,11 @@ from app.http.timestamps import to_text
 from app.overlay import entries, store, views
 from app.overlay.config import Overlay, PinOverlay, ReplaceOverlay, SeverityOverlay
 from app.overlay.entries import OverlayDecision
+from app.overlay.errors import ReplacementRefused, UnreadableText
 from app.overlay.texts import check_replacement, compare_texts, read_replacement
 from app.overlay.views import OverlayComparison, OverlayEntrySummary
-from app.rules.local import ImportRefused
 from app.rules.look import look_at
-from app.sandbox import Sandbox
+from app.sandbox import Sandbox, SandboxClosed, SandboxError
 from app.storage import Storage
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 CONFIGURATION = "configuration"
 """How the audit log names what was declared there."""
 
+A = TypeVar("A")
+T = TypeVar("T")
 OnChange = Callable[[str], Awaitable[object]]
 
 
@@ -68,9 +71,9 @@ class Overlays:
         return await self._storage.read(lambda db: views.list_entries(db, to_text(now), rule_id))
 
     async def show(self, entry_id: str, now: datetime) -> OverlayComparison:
-        """Return one entry beside upstream's text; raise `UnknownEntry`, `SandboxError`."""
+        """Return one entry beside upstream's text; raise `UnknownEntry`, `UnreadableText`."""
         listed, texts = await self._storage.read(lambda db: views.show_entry(db, entry_id, to_text(now)))
-        found = await self._sandbox.call(compare_texts, texts)
+        found = await self._in_sandbox(compare_texts, texts)
         return OverlayComparison(
             **msgspec.structs.asdict(listed),
             base_text=texts.base,
@@ -81,11 +84,11 @@ class Overlays:
     async def add(self, decision: OverlayDecision, text: str | None, actor: Actor) -> OverlayEntrySummary:
         """Make an entry and publish what it changes; `text` is that of a replacement.
 
-        Raise `EntryRefused`, `ImportRefused` with every mistake of the text, and `SandboxError`.
+        Raise `EntryRefused`, `ReplacementRefused` with every mistake of the text, and `UnreadableText`.
         """
         if text is not None:
             replacement = check_replacement(
-                decision.rule_id, "text", text, await self._sandbox.call(look_at, text)
+                decision.rule_id, "text", text, await self._in_sandbox(look_at, text)
             )
             decision = msgspec.structs.replace(decision, replacement=replacement)
         at = to_text(actor.at)
@@ -137,6 +140,15 @@ class Overlays:
             )
         return has_changed
 
+    async def _in_sandbox(self, function: Callable[[A], T], argument: A) -> T:
+        """Call a function on an untrusted text; raise `UnreadableText`."""
+        try:
+            return await self._sandbox.call(function, argument)
+        except SandboxClosed:
+            raise
+        except SandboxError as error:
+            raise UnreadableText(f"The text cannot be read: {error}.") from error
+
     async def _decision(self, entry: Overlay) -> OverlayDecision:
         decision = OverlayDecision(
             rule_id=entry.rule,
@@ -151,7 +163,7 @@ class Overlays:
             return decision
         try:
             replacement = await asyncio.to_thread(read_replacement, entry)
-        except ImportRefused as refused:
+        except ReplacementRefused as refused:
             log.warning(
                 "overlay entry cannot be used; upstream's text is served",
                 extra={"rule": entry.rule, "mistakes": msgspec.to_builtins(refused.mistakes)},

@@ -5,9 +5,10 @@ from pathlib import Path
 import msgspec
 
 from app.overlay.config import ReplaceOverlay
+from app.overlay.errors import ReplacementRefused
 from app.rules.difference import FieldChange, three_way
 from app.rules.inspect import Inspection
-from app.rules.local import ImportRefused, Mistake
+from app.rules.local import Mistake
 from app.rules.look import Look, look_at
 from app.rules.reseverity import with_severity
 
@@ -43,32 +44,32 @@ class TextComparison(msgspec.Struct, frozen=True):
 def read_replacement(entry: ReplaceOverlay) -> Replacement:
     """Read and inspect the file of a configured entry, as closely as an import of local rules.
 
-    Raise `ImportRefused` with everything that keeps it from being used.
+    Raise `ReplacementRefused` with everything that keeps it from being used.
     """
     path = entry.text_file
     if not Path(path).is_file():  # opening a pipe would wait for ever
-        raise ImportRefused([Mistake(path, "text", "there is no such file")])
+        raise ReplacementRefused([Mistake(path, "text", "there is no such file")])
     try:
         with Path(path).open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
         text = content.decode("utf-8")
     except OSError as error:
-        raise ImportRefused([Mistake(path, "text", f"cannot be read: {error.strerror}")]) from error
+        raise ReplacementRefused([Mistake(path, "text", f"cannot be read: {error.strerror}")]) from error
     except UnicodeDecodeError as error:
-        raise ImportRefused([Mistake(path, "text", f"is not UTF-8 (byte {error.start})")]) from error
+        raise ReplacementRefused([Mistake(path, "text", f"is not UTF-8 (byte {error.start})")]) from error
     return check_replacement(entry.rule, path, text, look_at(text))
 
 
 def check_replacement(rule_id: str, name: str, text: str, look: Look) -> Replacement:
-    """Return a text that can be served as `rule_id`; raise `ImportRefused` with all that is wrong with it."""
+    """Return a text that can be served as `rule_id`; raise `ReplacementRefused` with all that is wrong with it."""
     if look.inspection is None:
-        raise ImportRefused([Mistake(name, look.field, look.reason)])
+        raise ReplacementRefused([Mistake(name, look.field, look.reason)])
     mistakes = [Mistake(name, p.field, p.message) for p in look.inspection.problems]
     facts = look.inspection.facts
     if facts is not None and facts.rule_id != rule_id:
         mistakes.append(Mistake(name, "id", f"is {facts.rule_id}; a replacement keeps the id {rule_id}"))
     if mistakes or facts is None:
-        raise ImportRefused(mistakes)
+        raise ReplacementRefused(mistakes)
     return Replacement(text, look.inspection)
 
 

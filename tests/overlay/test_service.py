@@ -15,14 +15,13 @@ from app.http.paging import Page
 from app.http.timestamps import to_text
 from app.overlay.config import Overlay
 from app.overlay.entries import OverlayDecision, recompute_overlay
-from app.overlay.errors import EntryRefused, UnknownEntry
+from app.overlay.errors import EntryRefused, ReplacementRefused, UnknownEntry
 from app.overlay.resolve import OverlayAction
 from app.overlay.service import Overlays
 from app.overlay.store import entries
 from app.overlay.views import OverlayEntrySummary
 from app.publication.store import effective_members
 from app.rules.inspect import inspect_text
-from app.rules.local import ImportRefused
 from app.rules.store import hold_rule, put_text, withdraw
 from app.rules.validate import Profile
 from app.sandbox import Sandbox
@@ -224,13 +223,13 @@ async def test_a_pin_names_a_kept_version_by_label_or_number(world: World) -> No
 
 async def test_a_replacement_is_checked_like_an_import_and_keeps_the_id(world: World) -> None:
     await world.upstream_says(rule_text(RULE))
-    with pytest.raises(ImportRefused) as caught:
+    with pytest.raises(ReplacementRefused) as caught:
         await world.add("replace", text=rule_text("ATR-2026-00009", severity="huge", title=""))
     assert [mistake.field for mistake in caught.value.mistakes] == ["title", "severity"]
-    with pytest.raises(ImportRefused) as caught:
+    with pytest.raises(ReplacementRefused) as caught:
         await world.add("replace", text=rule_text("ATR-2026-00009"))
     assert [mistake.field for mistake in caught.value.mistakes] == ["id"]
-    with pytest.raises(ImportRefused):
+    with pytest.raises(ReplacementRefused):
         await world.add("replace", text="- not a rule")
     assert await world.listed() == {}
     made = await world.add("replace", text=rule_text(RULE, pattern="(a+)+$"))
