@@ -147,7 +147,6 @@ CONTRACTS: Mapping[str, Contract] = {
     "GET /api/admin/upstreams/{name}/held/{rule_id}": Contract(WholeChange),
     "POST /api/admin/upstreams/{name}/approve": Contract(answers.ApprovedChanges, body=ChangeApproval),
     "POST /api/admin/upstreams/{name}/refuse": Contract(answers.RefusedChanges, body=ChangeRefusal),
-    "GET /api/admin/bundles/export": Contract(bytes, query={"since": Since}, media=FILE),
     "POST /api/admin/bundles/import": Contract(
         ImportedBundle,
         body=bytes,

@@ -37,7 +37,7 @@ def fill(folder: Path, made: list[tuple[str | None, bool, int]]) -> list[str]:
 
 
 @given(made=runs, keep=st.integers(1, 5))
-def test_the_newest_of_each_kind_stay(
+def test_the_newest_with_and_without_a_label_are_kept(
     made: list[tuple[str | None, bool, int]], keep: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("shelf")
@@ -55,7 +55,7 @@ def test_the_newest_of_each_kind_stay(
     shutil.rmtree(folder)
 
 
-def test_only_backups_are_seen_and_deleted(tmp_path: Path) -> None:
+def test_only_backups_are_listed_and_deleted(tmp_path: Path) -> None:
     others = [
         "notes.txt",
         "threatcloud.tcbackup",
@@ -73,7 +73,7 @@ def test_only_backups_are_seen_and_deleted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("label", ["", " ", "a b", "../x", "-x", "x" * 65, "ä", "a/b", "a\n"])
-def test_labels_that_are_no_part_of_a_name(label: str) -> None:
+def test_labels_that_cannot_be_part_of_a_name_are_refused(label: str) -> None:
     with pytest.raises(BackupError, match="a label has"):
         check_label(label)
 

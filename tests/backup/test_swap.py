@@ -77,7 +77,7 @@ def start(state: Path) -> None:
         asyncio.run(Storage(state).close())
 
 
-def test_a_restore_killed_anywhere(origin: Origin, tmp_path: Path) -> None:
+def test_a_restore_killed_anywhere_is_whole_or_undone(origin: Origin, tmp_path: Path) -> None:
     template, state = tmp_path / "template", tmp_path / "state"
     shutil.copytree(origin.crashed, template)
     old, step, finished_by_start = whole(template), 0, 0
@@ -116,7 +116,7 @@ def test_a_restore_killed_anywhere(origin: Origin, tmp_path: Path) -> None:
     assert not list(state.glob(".swap*"))
 
 
-def test_a_snapshot_killed_anywhere(origin: Origin, tmp_path: Path) -> None:
+def test_a_snapshot_restore_killed_anywhere_is_whole_or_undone(origin: Origin, tmp_path: Path) -> None:
     template, state = tmp_path / "template", tmp_path / "state"
     shutil.copytree(origin.crashed, template)
     (template / "snapshots").mkdir()
@@ -136,7 +136,7 @@ def test_a_snapshot_killed_anywhere(origin: Origin, tmp_path: Path) -> None:
     assert step > 12
 
 
-def test_a_start_in_the_middle_is_killed_too(origin: Origin, tmp_path: Path) -> None:
+def test_a_start_killed_while_it_finishes_a_swap_is_repeated(origin: Origin, tmp_path: Path) -> None:
     """A restore dies half way, so does each start after it, one step later every time: it still comes to its end."""
     state = tmp_path / "state"
     shutil.copytree(origin.crashed, state)
@@ -163,7 +163,7 @@ def test_a_start_in_the_middle_is_killed_too(origin: Origin, tmp_path: Path) -> 
     assert not is_swap_pending(state)
 
 
-def test_a_verb_finishes_what_is_half_done(origin: Origin, tmp_path: Path) -> None:
+def test_a_command_finishes_an_interrupted_restore(origin: Origin, tmp_path: Path) -> None:
     """Until then `doctor` says so; a backup is made of the restored instance, not of a folder between two."""
     server = origin.server(tmp_path / "host")
     state = server.state_dir
@@ -183,14 +183,14 @@ def test_root_leaves_nothing_that_the_owner_could_not_read(origin: Origin, tmp_p
     server = origin.server(tmp_path / "host")
     shutil.copytree(origin.crashed, server.state_dir)
     os.chown(server.state_dir, 65534, 65534)
-    for verb in (("backup", "create"), ("backup", "restore", str(origin.whole)), ("upgrade", "rehearse")):
-        done = server.cli(*verb, check=False)
+    for command in (("backup", "create"), ("backup", "restore", str(origin.whole)), ("upgrade", "rehearse")):
+        done = server.cli(*command, check=False)
         assert done.returncode == 1
         assert "belongs to user 65534: run this as that user" in done.stdout + done.stderr
     assert all(path.stat().st_uid == 0 for path in server.state_dir.iterdir()), "as they were copied"
 
 
-def test_the_next_verb_clears_away_what_a_killed_one_left(origin: Origin, tmp_path: Path) -> None:
+def test_the_next_command_clears_away_what_a_killed_one_left(origin: Origin, tmp_path: Path) -> None:
     state = tmp_path / "state"
     shutil.copytree(origin.crashed, state)
     before = names(state)

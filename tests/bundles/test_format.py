@@ -97,12 +97,12 @@ def test_a_flipped_bit_in_any_member_is_noticed(exporter: Exporter) -> None:
 
 def test_a_flipped_bit_anywhere_in_the_file_changes_nothing_unnoticed(exporter: Exporter) -> None:
     bundle = exporter.bundle()
-    honest = read(bundle)
+    genuine = read(bundle)
     for position in range(len(bundle)):
         damaged = bytearray(bundle)
         damaged[position] ^= 1 << position % 8
         try:
-            assert read(bytes(damaged)) == honest  # a bit that means nothing, such as gzip's time stamp
+            assert read(bytes(damaged)) == genuine  # a bit that means nothing, such as gzip's time stamp
         except BundleError as error:
             assert error.code in {"shape", "integrity", "truncated", "signature", "too-large"}
 
@@ -119,14 +119,14 @@ def test_nothing_may_follow_it(exporter: Exporter) -> None:
         refused(bundle + more, "integrity")
 
 
-def test_what_is_no_bundle_at_all() -> None:
+def test_what_is_no_bundle_at_all_is_refused() -> None:
     for content in (b"", b"PK\x03\x04", b"<html>captive portal</html>", b"\0" * 4096):
         refused(content, "shape", "truncated")
     refused(gzip.compress(b"just gzip"), "truncated")
     refused(gzip.compress(b"just gzip, " * 200), "integrity")
 
 
-def test_another_key_signed_it(exporter: Exporter) -> None:
+def test_a_bundle_signed_by_another_key_is_refused(exporter: Exporter) -> None:
     assert "not signed by any" in refused(exporter.bundle(), "signature", pem=pem_of(new_key()))
 
 
@@ -174,7 +174,7 @@ def hmac_signed(claims: dict[str, Any], headers: dict[str, str], secret: bytes) 
     return f"{unsigned}.{jwt.utils.base64url_encode(signature).decode()}"
 
 
-def test_other_algorithms_and_other_types_of_statement(exporter: Exporter) -> None:
+def test_other_algorithms_and_other_types_of_statement_are_refused(exporter: Exporter) -> None:
     for what, token in signed_otherwise(exporter):
         assert refused(with_manifest(exporter.bundle(), token), "signature"), what
 
@@ -277,14 +277,14 @@ def test_extended_headers_are_refused(exporter: Exporter) -> None:
     refused(tarred(members, tarfile.GNU_FORMAT), "integrity")
 
 
-def test_sizes_that_lie(exporter: Exporter) -> None:
+def test_wrong_sizes_are_refused(exporter: Exporter) -> None:
     for size in (0, 1, 1 << 32, 8**11 - 1):
         members = infos(exporter.bundle())
         members[-1][0].size = size
         refused(tarred(members), "integrity", "too-large", "truncated")
 
 
-def test_something_hidden_in_the_padding(exporter: Exporter) -> None:
+def test_something_hidden_in_the_padding_is_refused(exporter: Exporter) -> None:
     unpacked = bytearray(gzip.decompress(exporter.bundle()))
     place = unpacked.rfind(b"\0" * 1024) - 1
     unpacked[place] = 1
@@ -337,7 +337,7 @@ def chain_with(exporter: Exporter, serial: int, /, **claims: Any) -> bytes:
     )
 
 
-def test_chains_are_not_mixed(exporter: Exporter) -> None:
+def test_a_chain_of_other_publications_is_refused(exporter: Exporter) -> None:
     assert read(chain_with(exporter, 3))[0].serial == 3
     assert "does not continue" in refused(chain_with(exporter, 3, previous=sha256("other")), "integrity")
     assert "does not continue" in refused(chain_with(exporter, 3, previous=None), "integrity")
@@ -352,7 +352,7 @@ def test_chains_are_not_mixed(exporter: Exporter) -> None:
     refused(chain_with(exporter, 3, rules=["x"]), "shape")
 
 
-def test_a_publication_that_is_not_the_listed_one_though_signed(exporter: Exporter) -> None:
+def test_a_signed_publication_that_is_not_the_listed_one_is_refused(exporter: Exporter) -> None:
     members = members_of(exporter.bundle())
     other = sign("publication+jwt", exporter.claims[-1] | {"rule_key": "rule-fedcba9876543210"}, KEY)
     swapped = [members[0], (members[1][0], other.encode()), *members[2:]]
@@ -367,9 +367,9 @@ def test_a_delta_must_continue_something(exporter: Exporter) -> None:
     refused(exporter.bundle(since=1), "integrity")
 
 
-def test_a_signed_manifest_that_contradicts_itself(exporter: Exporter) -> None:
-    honest = msgspec.to_builtins(exporter.manifest())
-    rule = honest["rules"]["ATR-2026-1"]
+def test_a_signed_manifest_that_contradicts_itself_is_refused(exporter: Exporter) -> None:
+    genuine = msgspec.to_builtins(exporter.manifest())
+    rule = genuine["rules"]["ATR-2026-1"]
     wrong: list[dict[str, Any]] = [
         {"format": 2},
         {"format": "1"},
@@ -380,11 +380,11 @@ def test_a_signed_manifest_that_contradicts_itself(exporter: Exporter) -> None:
         {"since": 3},
         {"since": 4},
         {"chain": []},
-        {"chain": honest["chain"] * 2},
-        {"texts": honest["texts"][::-1]},
-        {"texts": honest["texts"][:-1]},
-        {"texts": [*honest["texts"], honest["texts"][-1]]},
-        {"texts": [*honest["texts"], "f" * 64]},
+        {"chain": genuine["chain"] * 2},
+        {"texts": genuine["texts"][::-1]},
+        {"texts": genuine["texts"][:-1]},
+        {"texts": [*genuine["texts"], genuine["texts"][-1]]},
+        {"texts": [*genuine["texts"], "f" * 64]},
         {"texts": ["../x"]},
         {"rules": {"": rule}},
         {"rules": {"x" * 129: rule}},
@@ -399,7 +399,7 @@ def test_a_signed_manifest_that_contradicts_itself(exporter: Exporter) -> None:
     assert "format 2" in refused(exporter.claiming(format=2), "shape")
 
 
-def test_an_empty_set_is_a_set() -> None:
+def test_an_empty_set_is_read_back() -> None:
     exporter = Exporter(KEY)
     exporter.publish()
     assert read(exporter.bundle()) == (exporter.manifest(), {})

@@ -115,7 +115,7 @@ def test_entries_that_are_not_active_can_be_taken_away(
             assert not same
 
 
-def test_nothing_at_all_changes_nothing() -> None:
+def test_without_entries_a_rule_is_served_as_upstream_has_it() -> None:
     assert resolve([], UpstreamRule(UPSTREAM), SEVERITIES, NOW) == OverlayEffect(True, UPSTREAM)
     assert resolve([], UpstreamRule(UPSTREAM, is_excluded=True), SEVERITIES, NOW) == OverlayEffect(
         False, UPSTREAM
@@ -157,7 +157,7 @@ def test_what_upstream_does_by_itself_makes_an_entry_idle() -> None:
     assert state_of(replace, [replace], [UpstreamRule(OURS)], SEVERITIES, NOW) == "idle"
 
 
-def test_one_upstream_where_it_counts_is_enough() -> None:
+def test_an_entry_is_active_when_it_counts_for_one_upstream() -> None:
     enable = entry("enable")
     held = [UpstreamRule(UPSTREAM), UpstreamRule(OLD, is_excluded=True)]
     assert state_of(enable, [enable], held, SEVERITIES, NOW) == "active"
@@ -171,7 +171,7 @@ def test_without_a_text_there_is_nothing_to_serve() -> None:
     assert state_of(pin, [pin], [], SEVERITIES, NOW) == "idle", "its text may come with the rule"
 
 
-def test_a_moved_base_shows() -> None:
+def test_a_base_that_upstream_has_changed_is_reported() -> None:
     assert base_moved(entry("disable", base=OLD), [UpstreamRule(UPSTREAM), UpstreamRule(OLD)])
     assert not base_moved(entry("disable", base=OLD), [UpstreamRule(OLD), UpstreamRule(UPSTREAM)])
     assert not base_moved(entry("disable", base=OLD), [])

@@ -131,7 +131,7 @@ def test_the_jwk_set_verifies_what_the_signer_signs_and_holds_no_secret(tmp_path
     }
 
 
-def test_a_damaged_or_foreign_file_stops_the_start_by_name(tmp_path: Path) -> None:
+def test_a_damaged_or_unknown_file_stops_the_start_by_name(tmp_path: Path) -> None:
     keys = SigningKeys.open(tmp_path, START)
     file = tmp_path / "keys" / keys.signer("access").file_name
     good = file.read_bytes()
