@@ -55,7 +55,7 @@ def test_an_upstream_is_new_then_healthy_then_stale(instance: Server) -> None:
     instance.cli("key", "list")
     never = findings(instance)["upstream atr"]
     assert (never.state, never.todo) == ("warning", "threatcloud upstream pull atr")
-    instance.cli("upstream", "sync")
+    instance.cli("upstream", "pull")
     well = findings(instance)["upstream atr"]
     assert well.state == "ok"
     assert well.found.startswith("10 rules, version ")
@@ -66,9 +66,9 @@ def test_an_upstream_is_new_then_healthy_then_stale(instance: Server) -> None:
 
 
 def test_a_failing_upstream_is_a_failure_once_it_is_stale(instance: Server, folder: Path) -> None:
-    instance.cli("upstream", "sync")
+    instance.cli("upstream", "pull")
     folder.rename(folder.with_name("elsewhere"))
-    instance.cli("upstream", "sync", check=False)
+    instance.cli("upstream", "pull", check=False)
     found = findings(instance)
     assert found["upstream atr"].state == "warning"
     assert found["upstream atr"].found.startswith("failing (not-found, 1 in a row), the last success was 20")
@@ -79,11 +79,11 @@ def test_a_failing_upstream_is_a_failure_once_it_is_stale(instance: Server, fold
 
 
 def test_what_waits_for_an_admin_names_the_command(instance: Server, folder: Path) -> None:
-    instance.cli("upstream", "sync")
+    instance.cli("upstream", "pull")
     for rule_id in RULES[:3]:
         (folder / f"{rule_id}.yaml").unlink()
     (folder / "broken.yaml").write_text("title: [")
-    instance.cli("upstream", "sync")
+    instance.cli("upstream", "pull")
     found = findings(instance)
     assert found["upstream atr: held"].todo == "threatcloud upstream list-pending atr"
     assert "3 changes" in found["upstream atr: held"].found
@@ -97,7 +97,7 @@ def test_what_waits_for_an_admin_names_the_command(instance: Server, folder: Pat
 
 
 def test_overlay_entries_that_need_attention_are_reported(instance: Server, folder: Path) -> None:
-    instance.cli("upstream", "sync")
+    instance.cli("upstream", "pull")
     decided = ("--owner", "soc", "--reason", "noisy here")
     instance.cli("overlay", "disable", RULES[0], *decided, "--expires", "1d")
     instance.cli("overlay", "disable", RULES[1], *decided)
@@ -105,7 +105,7 @@ def test_overlay_entries_that_need_attention_are_reported(instance: Server, fold
     instance.cli("overlay", "severity", RULES[2], "low", *decided)
     change(instance, "UPDATE overlay SET expires_at = ? WHERE rule_id = ?", LONG_AGO, RULES[0])
     (folder / f"{RULES[2]}.yaml").write_text(rule_text(RULES[2], title="Another title"))
-    instance.cli("upstream", "sync")
+    instance.cli("upstream", "pull")
     ids = {entry["ruleId"]: entry["id"] for entry in instance.cli_json("overlay", "list")}
     found = {name: f for name, f in findings(instance).items() if name.startswith("overlay")}
     assert found.pop("overlay").found == "1 in force"
@@ -123,7 +123,7 @@ def _entries(expired: str, moved: str) -> list[str]:
 
 
 def test_a_database_of_an_older_release_is_reported_as_not_migrated_only(instance: Server) -> None:
-    instance.cli("upstream", "sync")
+    instance.cli("upstream", "pull")
     change(instance, "DELETE FROM _sqlite_migrations WHERE name = 'm0005_federation'")
     change(instance, "DROP TABLE overlay")
     found = findings(instance)
