@@ -10,22 +10,20 @@ import click
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from app.backup.catalog import list_backup_files
 from app.backup.cipher import Identity, new_identity, read_identities
-from app.backup.create import Source, backup_folder, create_backup
+from app.backup.create import BackupSource, backup_folder, create_backup
 from app.backup.errors import BackupError
-from app.backup.opening import is_encrypted, unpack_and_prove
-from app.backup.restore import Terms, restore_backup
-from app.backup.scratch import scratch_folder
-from app.backup.shelf import shelved
-from app.backup.status import read_status
+from app.backup.host import scratch_folder
+from app.backup.restore import RestoreOptions, is_encrypted, restore_backup, unpack_and_verify
+from app.backup.status import read_backup_status
 from app.cli.instance import operator_name
 from app.cli.options import config_file, config_option, configured, json_option
 from app.cli.output import columns, fields, show
 from app.cli.whole_file import refuse_existing, whole_file
 from app.config import ConfigError
-from app.federation.sources.collected import SourceError
 from app.http.timestamps import to_text
-from app.signing.jws import read_keys
+from app.signing.jws import StatementError, read_keys
 from app.web.server import prepare_state_dir
 
 _MAX_KEY_FILE_BYTES = 64 * 1024
@@ -66,7 +64,7 @@ def create(output: Path | None, label: str | None, config_path: Path | None, as_
     """Make a backup, verify it, then delete what exceeds backup.keep; exit code 1 when it is not good."""
     config = configured(config_path)
     file = config_file(config_path)
-    source = Source(config.state_dir, file.absolute() if file is not None else None)
+    source = BackupSource(config.state_dir, file.absolute() if file is not None else None)
     prepare(config.state_dir)
     try:
         made = create_backup(
@@ -89,12 +87,12 @@ def list_(config_path: Path | None, as_json: bool) -> None:
     """List the backups in backup.folder, newest first, and the failure of the last attempt if it failed."""
     config = configured(config_path)
     try:
-        found = shelved(backup_folder(config.state_dir, config.backup))
+        found = list_backup_files(backup_folder(config.state_dir, config.backup))
     except BackupError as error:
         raise click.ClickException(str(error)) from error
     data = msgspec.to_builtins(found)
     show(data, as_json=as_json, text=columns(data, ("at", "label", "encrypted", "bytes", "file")))
-    status = read_status(config.state_dir)
+    status = read_backup_status(config.state_dir)
     if status.is_failing and status.failed is not None:
         click.echo(f"The last attempt failed, at {status.failed.at}: {status.failed.why}", err=True)
 
@@ -113,7 +111,7 @@ def verify(file: Path, identity: BinaryIO | None, key_file: BinaryIO | None, as_
     os.umask(0o077)
     try:
         with scratch_folder(place) as scratch:
-            signed = unpack_and_prove(file, scratch, _identities(identity), trusted)
+            signed = unpack_and_verify(file, scratch, _identities(identity), trusted)
         encrypted = is_encrypted(file)
     except BackupError as error:
         raise click.ClickException(f"{file}: {error}") from error
@@ -161,7 +159,7 @@ def restore(
     """
     config = configured(config_path)
     prepare(config.state_dir)
-    terms = Terms(_identities(identity), _trusted(key_file), replace)
+    terms = RestoreOptions(_identities(identity), _trusted(key_file), replace)
     try:
         restored = restore_backup(file, config.state_dir, terms, operator_name(), datetime.now(UTC))
     except BackupError as error:
@@ -214,5 +212,5 @@ def _identities(file: BinaryIO | None) -> list[Identity]:
 def _trusted(file: BinaryIO | None) -> tuple[Ed25519PublicKey, ...]:
     try:
         return read_keys(file.read(_MAX_KEY_FILE_BYTES)) if file else ()
-    except SourceError as error:
+    except StatementError as error:
         raise click.ClickException(f"--key: {error}") from error

@@ -7,20 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import click
-import jwt
 import msgspec
 
-from app.bundles.archive import MAX_BYTES, Unpacker
-from app.bundles.format import MANIFEST, MAX_STATEMENT_BYTES
+from app.bundles.files import check_bundle
+from app.bundles.format import MAX_BYTES, BundleError, peek_manifest
 from app.bundles.receipts import read_receipt
 from app.cli.instance import Instance, request, with_instance
 from app.cli.options import api_command, json_option
 from app.cli.output import fields, show
 from app.cli.progress import progress_bar
 from app.cli.whole_file import refuse_existing, whole_file
-from app.federation.sources.bundle import check_bundle
-from app.federation.sources.collected import SourceError
-from app.signing.jws import read_keys
 
 _CHUNK = 256 * 1024
 _MAX_RECEIPT_BYTES = 1 << 20
@@ -130,7 +126,7 @@ def verify(file: Path, key_file: Path, receipt: bool, as_json: bool) -> None:
     """Verify a bundle or a receipt and say what it is; needs no instance. Exit code 1 when it is not good."""
     try:
         data = _receipt(file, key_file) if receipt else _bundle(file, key_file)
-    except SourceError as error:
+    except BundleError as error:
         raise click.ClickException(f"{file}: {error}") from error
     except OSError as error:
         raise click.ClickException(f"{error.filename} cannot be read: {error.strerror}") from error
@@ -151,10 +147,8 @@ def _bundle(file: Path, key_file: Path) -> dict[str, Any]:
 
 def _receipt(file: Path, key_file: Path) -> dict[str, Any]:
     if file.stat().st_size > _MAX_RECEIPT_BYTES:
-        raise SourceError("too-large", "It is too large to be a receipt.")
-    described: dict[str, Any] = msgspec.to_builtins(
-        read_receipt(file.read_bytes(), read_keys(key_file.read_bytes()))
-    )
+        raise BundleError("too-large", "It is too large to be a receipt.")
+    described: dict[str, Any] = msgspec.to_builtins(read_receipt(file.read_bytes(), key_file.read_bytes()))
     return described
 
 
@@ -169,8 +163,7 @@ def _flat(data: dict[str, Any]) -> dict[str, Any]:
 def _said(path: Path) -> dict[str, Any]:
     """Return what a bundle that has just come from the instance says of itself; it is not checked here."""
     with path.open("rb") as file:
-        token = Unpacker(iter(lambda: file.read(_CHUNK), b"")).member(MANIFEST, MAX_STATEMENT_BYTES)
-    claims = jwt.decode(token, options={"verify_signature": False})
+        claims = peek_manifest(iter(lambda: file.read(_CHUNK), b""))
     return {
         "serial": claims["serial"],
         "since": claims["since"],

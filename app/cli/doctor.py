@@ -7,7 +7,7 @@ import msgspec
 
 from app.cli.options import config_option, configured, json_option
 from app.cli.output import Part, Styled, show
-from app.doctor.doctor import diagnose
+from app.doctor.report import diagnose
 
 
 @click.command()

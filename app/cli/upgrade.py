@@ -9,7 +9,7 @@ import msgspec
 
 from app import __version__
 from app.backup.errors import BackupError
-from app.backup.rehearsal import rehearse as rehearse_upgrade
+from app.backup.snapshots import rehearse_upgrade
 from app.cli.options import config_option, json_option, read_config
 from app.cli.output import show
 from app.config import ConfigError

@@ -11,10 +11,11 @@ from typing import Any, BinaryIO
 from msgspec.structs import replace
 from sqlite_utils import Database
 
+from app.bundles.files import BundleFacts
 from app.federation.gather import lost
 from app.federation.progress import PullResult
 from app.federation.service import Federation
-from app.federation.sources.bundle import BundleFacts, open_bundle
+from app.federation.sources.bundle import open_bundle
 from app.federation.sources.collected import Collected, Memory
 from app.federation.sources.settings import settings_digest
 from app.federation.upstream import BundleUpstream

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from app.bundles.references import is_reference, known_references, set_aside_again
 from app.federation.offer import Fit, Unfit, stated_id
 from app.federation.progress import Progress
 from app.federation.sources.collect import collect
 from app.federation.sources.collected import Collected, Failure, Item, Memory, SetAside
 from app.federation.sources.look import Looked, look_at_items
+from app.federation.sources.references import is_reference, known_references, set_aside_again
 from app.federation.sources.spool import read_span
 from app.federation.store import adopted_version, set_aside_of
 from app.federation.upstream import DirectoryUpstream, HttpUpstream, NpmUpstream, Upstream

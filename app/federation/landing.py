@@ -15,7 +15,7 @@ from app.federation.progress import PullFailure, PullResult
 from app.federation.sources.collected import Collected, Failure
 from app.federation.upstream import UpstreamBase
 from app.http.timestamps import to_text
-from app.overlay.store import settle as settle_overlay
+from app.overlay.entries import recompute_overlay
 from app.rules.store import hold_rule, withdraw, yield_id
 
 AUTOMATIC = "federation"
@@ -72,7 +72,7 @@ def land(
     held.replace(db, name, decision, version, at)
     put_in_service(db, upstream, [(change, version) for change in decision.apply], at)
     filtered = store.apply_filters(db, upstream)
-    overlaid = settle_overlay(db, at)
+    overlaid = recompute_overlay(db, at)
     store.note_success(
         db,
         name,

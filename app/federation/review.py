@@ -11,7 +11,7 @@ from app.federation import held, store
 from app.federation.landing import MAX_NAMED, put_in_service
 from app.federation.upstream import UpstreamBase
 from app.http.timestamps import to_text
-from app.overlay.store import settle as settle_overlay
+from app.overlay.entries import recompute_overlay
 
 
 def approve(
@@ -33,7 +33,7 @@ def approve(
         put_in_service(db, upstream, chosen, at)
         held.forget(db, upstream.name, ids)
         store.apply_filters(db, upstream)
-        settle_overlay(db, at)
+        recompute_overlay(db, at)
         store.note_change(db, upstream.name, at)
         _note(db, upstream, "upstream.approve", ids, actor, reason)
     return ids

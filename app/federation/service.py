@@ -23,7 +23,7 @@ from app.federation.upstream import HttpUpstream, Upstream
 from app.federation.versions import ShownVersion
 from app.http.paging import Page
 from app.http.timestamps import from_text, to_text
-from app.overlay.store import settle as settle_overlay
+from app.overlay.entries import recompute_overlay
 from app.storage import Storage
 
 FreezeReason = Callable[[], Awaitable[str | None]]
@@ -73,7 +73,7 @@ class Federation:
                 _withdraw_others(db, upstreams, now)
             for upstream in upstreams:
                 store.apply_filters(db, upstream)
-            settle_overlay(db, at)
+            recompute_overlay(db, at)
 
         await asyncio.to_thread(self._puller.clear)
         await self._storage.write(bring_in_line)

@@ -41,10 +41,6 @@ from app.intel.telemetry.totals import (
     Usage,
     UsageTotals,
 )
-from app.overlay.resolve import State
-from app.overlay.routes import AnyNewEntry
-from app.overlay.views import Compared
-from app.overlay.views import Listed as OverlayEntry
 from app.publication.routes import Reason
 from app.rules.listing import Shown as HeldRule
 from app.rules.local import Imported
@@ -105,7 +101,6 @@ _FEED = Contract(
 _PEM = Contract(str, media="text/plain")
 
 PATH_PARAMETERS: Mapping[str, Any] = {
-    "entry_id": Text,
     "agent_id": Text,
     "author": ShortText,
     "key_id": Text,
@@ -152,11 +147,6 @@ CONTRACTS: Mapping[str, Contract] = {
     "GET /api/admin/upstreams/{name}/held/{rule_id}": Contract(WholeChange),
     "POST /api/admin/upstreams/{name}/approve": Contract(answers.ApprovedChanges, body=ChangeApproval),
     "POST /api/admin/upstreams/{name}/refuse": Contract(answers.RefusedChanges, body=ChangeRefusal),
-    "GET /api/admin/overlay": _listed(list[OverlayEntry], rule=str, state=State),
-    "POST /api/admin/overlay": Contract(OverlayEntry, body=AnyNewEntry, status=(201,)),
-    "GET /api/admin/overlay/{entry_id}": Contract(Compared),
-    "DELETE /api/admin/overlay/{entry_id}": Contract(answers.RemovedEntry, query={"reason": str}),
-    "GET /api/admin/bundles/export": Contract(bytes, query={"since": Since}, media=FILE),
     "POST /api/admin/bundles/import": Contract(
         ImportedBundle,
         body=bytes,

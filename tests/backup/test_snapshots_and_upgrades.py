@@ -73,7 +73,7 @@ def test_a_snapshot_brings_the_database_back_and_keeps_the_later_one(origin: Ori
     assert [entry["target"] for entry in newest] == [f"snapshot {taken.stem}"]
 
 
-def test_snapshots_that_cannot_be_restored(origin: Origin, server: Server) -> None:
+def test_snapshots_that_cannot_be_restored_are_listed_with_the_reason(origin: Origin, server: Server) -> None:
     newer, broken, other = (snapshot(server, name) for name in ("newer", "broken", "other"))
     execute(
         newer, "INSERT INTO _sqlite_migrations (migration_set, name) VALUES ('threatcloud', 'm9999_later')"

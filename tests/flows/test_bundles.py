@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.bundles.exporter import members_of, repacked
 from tests.example_rules import rule_text
-from tests.federation.bundles import members_of, repacked
 from tests.flows.fleet import confirmed_by, cycle, instance, new_hash
 from tests.server import Server
 

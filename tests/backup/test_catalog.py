@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.backup.create import Source, create_backup
+from app.backup.catalog import BackupFile, check_label, list_backup_files, next_name, surplus
+from app.backup.create import BackupSource, create_backup
 from app.backup.errors import BackupError
 from app.backup.policy import BackupPolicy
-from app.backup.shelf import Shelved, check_label, next_name, shelved, surplus
 from tests.backup.conftest import Origin
 from tests.needs import lacking, need_root
 
@@ -28,19 +28,21 @@ def fill(folder: Path, made: list[tuple[str | None, bool, int]]) -> list[str]:
     """Make empty backups one after the other, at clocks that jump; returns their names in that order."""
     names = []
     for label, encrypted, seconds in made:
-        name = next_name(shelved(folder), label, START + timedelta(seconds=seconds), encrypted=encrypted)
+        name = next_name(
+            list_backup_files(folder), label, START + timedelta(seconds=seconds), encrypted=encrypted
+        )
         (folder / name).touch()
         names.append(name)
     return names
 
 
 @given(made=runs, keep=st.integers(1, 5))
-def test_the_newest_of_each_kind_stay(
+def test_the_newest_with_and_without_a_label_are_kept(
     made: list[tuple[str | None, bool, int]], keep: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("shelf")
     names = fill(folder, made)
-    there = shelved(folder)
+    there = list_backup_files(folder)
     assert [Path(item.file).name for item in there] == names[::-1], "newest first, whatever the clock did"
     assert [(item.label, item.encrypted) for item in there] == [(m[0], m[1]) for m in made[::-1]]
     gone = {Path(item.file).name for item in surplus(there, keep)}
@@ -53,7 +55,7 @@ def test_the_newest_of_each_kind_stay(
     shutil.rmtree(folder)
 
 
-def test_only_backups_are_seen_and_deleted(tmp_path: Path) -> None:
+def test_only_backups_are_listed_and_deleted(tmp_path: Path) -> None:
     others = [
         "notes.txt",
         "threatcloud.tcbackup",
@@ -63,15 +65,15 @@ def test_only_backups_are_seen_and_deleted(tmp_path: Path) -> None:
     for name in others:
         (tmp_path / name).touch()
     (tmp_path / "threatcloud-20261101T000000Z.tcbackup").mkdir()
-    assert shelved(tmp_path) == []
-    assert shelved(tmp_path / "missing") == []
+    assert list_backup_files(tmp_path) == []
+    assert list_backup_files(tmp_path / "missing") == []
     assert surplus([], 1) == []
-    one = Shelved("a", "2026-11-01T00:00:00.000Z", None, False, 1)
+    one = BackupFile("a", "2026-11-01T00:00:00.000Z", None, False, 1)
     assert surplus([one], 1) == []
 
 
 @pytest.mark.parametrize("label", ["", " ", "a b", "../x", "-x", "x" * 65, "ä", "a/b", "a\n"])
-def test_labels_that_are_no_part_of_a_name(label: str) -> None:
+def test_labels_that_cannot_be_part_of_a_name_are_refused(label: str) -> None:
     with pytest.raises(BackupError, match="a label has"):
         check_label(label)
 
@@ -122,7 +124,7 @@ def test_a_disk_that_fills_up_meanwhile(origin: Origin, disk: Path, monkeypatch:
     for recipients in ((), (origin.recipient,)):
         policy = BackupPolicy(folder=str(disk), recipients=recipients)
         with pytest.raises(BackupError, match="No space left"):
-            create_backup(Source(state, None), None, policy, None, START)
+            create_backup(BackupSource(state, None), None, policy, None, START)
         assert [path.name for path in disk.iterdir()] == ["filler"]
         assert not list(state.glob(".*"))
         assert "No space left" in json.loads((state / "backup.json").read_text())["failed"]["why"]

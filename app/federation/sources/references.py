@@ -7,31 +7,30 @@ from sqlite_utils import Database
 
 from app.federation.offer import Unfit
 from app.federation.sources.collected import Item, SetAside, SourceError
+from app.rules.store import rule_id_of_text
 
 _EMPTY = hashlib.sha256(b"").hexdigest()
 
 
 def is_reference(item: Item) -> bool:
-    """True for an item of size 0; a text that really is empty has the digest of nothing."""
+    """Return True for an item of size 0; a text that really is empty has the digest of nothing."""
     return item.size == 0 and item.digest != _EMPTY
 
 
 def known_references(db: Database, items: Iterable[Item]) -> dict[str, str]:
-    """`digest -> rule id` of those texts that are held, from wherever they came."""
+    """Return `digest -> rule id` of those texts that are kept here, whatever their origin."""
     known: dict[str, str] = {}
     for item in filter(is_reference, items):
-        row = db.conn.execute(
-            "SELECT rule_id FROM rule_text WHERE digest = ? AND rule_id IS NOT NULL", [item.digest]
-        ).fetchone()
-        if row is not None:
-            known[item.digest] = row[0]
+        rule_id = rule_id_of_text(db, item.digest)
+        if rule_id is not None:
+            known[item.digest] = rule_id
     return known
 
 
 def set_aside_again(items: Iterable[Item], before: Iterable[SetAside]) -> list[Unfit]:
-    """References to texts that are not held: right for rules that were set aside when their text came.
+    """Return references to texts that are not kept: right for rules that were set aside when their text came.
 
-    Raises `SourceError` (`gap`) when there is another one.
+    Raise `SourceError` (`gap`) when there is another one.
     """
     reasons = {aside.rule_id: aside.reason for aside in before}
     found: list[Unfit] = []

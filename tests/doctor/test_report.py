@@ -8,9 +8,8 @@ import msgspec
 import pytest
 
 from app.config import load_config
-from app.doctor.doctor import diagnose
-from app.doctor.finding import Finding
-from app.doctor.upstreams import files
+from app.doctor.checks import Finding, check_upstream_files
+from app.doctor.report import diagnose
 from app.federation.upstream import Upstream
 from tests.example_rules import rule_text
 from tests.server import Server
@@ -52,7 +51,7 @@ def change(instance: Server, statement: str, *values: object) -> None:
     db.close()
 
 
-def test_an_upstream_is_new_then_well_then_stale(instance: Server) -> None:
+def test_an_upstream_is_new_then_healthy_then_stale(instance: Server) -> None:
     instance.cli("key", "list")
     never = findings(instance)["upstream atr"]
     assert (never.state, never.todo) == ("warning", "threatcloud upstream pull atr")
@@ -66,7 +65,7 @@ def test_an_upstream_is_new_then_well_then_stale(instance: Server) -> None:
     assert LONG_AGO in stale.found and "threatcloud upstream pull atr" in stale.todo
 
 
-def test_a_failing_upstream_must_be_mended_once_it_is_stale(instance: Server, folder: Path) -> None:
+def test_a_failing_upstream_is_a_failure_once_it_is_stale(instance: Server, folder: Path) -> None:
     instance.cli("upstream", "pull")
     folder.rename(folder.with_name("elsewhere"))
     instance.cli("upstream", "pull", check=False)
@@ -79,7 +78,7 @@ def test_a_failing_upstream_must_be_mended_once_it_is_stale(instance: Server, fo
     assert findings(instance)["upstream atr"].state == "failed"
 
 
-def test_what_waits_for_an_admin_is_said_with_the_command(instance: Server, folder: Path) -> None:
+def test_what_waits_for_an_admin_names_the_command(instance: Server, folder: Path) -> None:
     instance.cli("upstream", "pull")
     for rule_id in RULES[:3]:
         (folder / f"{rule_id}.yaml").unlink()
@@ -97,7 +96,7 @@ def test_what_waits_for_an_admin_is_said_with_the_command(instance: Server, fold
     assert held_back.todo.endswith("threatcloud publication resume")
 
 
-def test_overlay_entries_that_somebody_should_look_at(instance: Server, folder: Path) -> None:
+def test_overlay_entries_that_need_attention_are_reported(instance: Server, folder: Path) -> None:
     instance.cli("upstream", "pull")
     decided = ("--owner", "soc", "--reason", "noisy here")
     instance.cli("overlay", "disable", RULES[0], *decided, "--expires", "1d")
@@ -123,7 +122,7 @@ def _entries(expired: str, moved: str) -> list[str]:
     return [f"{expired}: disable", "ATR-2026-1: disable", f"{moved}: severity"]
 
 
-def test_a_database_from_before_this_release_is_only_called_old(instance: Server) -> None:
+def test_a_database_of_an_older_release_is_reported_as_not_migrated_only(instance: Server) -> None:
     instance.cli("upstream", "pull")
     change(instance, "DELETE FROM _sqlite_migrations WHERE name = 'm0005_federation'")
     change(instance, "DROP TABLE overlay")
@@ -152,12 +151,14 @@ HTTP = {"kind": "live", "url": "https://threatcloud.example"}
         ({"kind": "package", "package": "pyatr"}, None),
     ],
 )
-def test_files_that_cannot_be_used(options: dict[str, str], said: str | None, tmp_path: Path) -> None:
+def test_files_of_upstreams_that_cannot_be_used_are_named(
+    options: dict[str, str], said: str | None, tmp_path: Path
+) -> None:
     for name, mode in (("open.key", 0o644), ("good.key", 0o600)):
         (tmp_path / name).write_text("not-a-real-key\n")
         (tmp_path / name).chmod(mode)
     table = {name: value.format(tmp_path) for name, value in options.items()} | {"name": "x"}
-    found = list(files([msgspec.convert(table, Upstream)]))
+    found = list(check_upstream_files([msgspec.convert(table, Upstream)]))
     if said is None:
         assert found == []
     else:

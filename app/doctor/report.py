@@ -1,4 +1,4 @@
-"""Every check, in the order in which one would look."""
+"""`threatcloud doctor`: every check, the most basic ones first. Works beside a running server and without one."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -7,29 +7,28 @@ from datetime import UTC, datetime
 from sqlite_utils import Database
 
 from app.config import Config
-from app.doctor import database, machine, overlay, upstreams
-from app.doctor.backups import backups
-from app.doctor.finding import Finding
+from app.doctor import checks
+from app.doctor.checks import Finding
 from app.storage.connection import DATABASE_NAME, open_reader
 
 
 def diagnose(config: Config) -> list[Finding]:
-    """Run every check."""
+    """Run every check and return what each found."""
     place = config.state_dir
     try:
         return [
-            *machine.sqlite(),
-            *machine.state_folder(place),
-            *machine.lock(place),
-            *backups(place, config.backup, datetime.now(UTC)),
-            *upstreams.files(config.upstream),
-            *overlay.files(config.overlay),
+            *checks.check_sqlite(),
+            *checks.check_state_folder(place),
+            *checks.check_lock(place),
+            *checks.check_backups(place, config.backup, datetime.now(UTC)),
+            *checks.check_upstream_files(config.upstream),
+            *checks.check_overlay_files(config.overlay),
             *_database(config),
         ]
     except PermissionError as error:
         found = f"{place} is closed to this user: {error.strerror}"
         todo = "Run this as the owner of the folder."
-        return [*machine.sqlite(), Finding("state folder", "failed", found, todo)]
+        return [*checks.check_sqlite(), Finding("state folder", "failed", found, todo)]
 
 
 def _database(config: Config) -> Iterator[Finding]:
@@ -40,8 +39,8 @@ def _database(config: Config) -> Iterator[Finding]:
     try:
         db = open_reader(path)
         try:
-            yield from database.contents(db.conn)
-            if database.is_current(db.conn):
+            yield from checks.check_database(db)
+            if checks.has_this_schema(db):
                 yield from _decisions(db, config)
         finally:
             db.conn.close()
@@ -52,7 +51,7 @@ def _database(config: Config) -> Iterator[Finding]:
 
 
 def _decisions(db: Database, config: Config) -> Iterator[Finding]:
-    """What needs this release's schema: where rules come from, and what admins decided."""
+    """Run the checks that need this release's schema: of upstreams, and of admins' decisions."""
     now = datetime.now(UTC)
-    yield from upstreams.conditions(db, config.upstream, now)
-    yield from overlay.entries(db, now)
+    yield from checks.check_upstreams(db, config.upstream, now)
+    yield from checks.check_overlay_entries(db, now)

@@ -1,4 +1,4 @@
-"""An exporter without an instance: it publishes sets of rules and bundles them, honestly or not."""
+"""An exporter without an instance: it publishes sets of rules and bundles them, genuine or forged."""
 
 import hashlib
 import io
@@ -11,9 +11,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from app.bundles.archive import pack
-from app.bundles.format import BundledRule, Manifest, write_bundle
-from app.federation.sources.collected import Source
+from app.bundles.format import BundledRule, BundleManifest, RuleSource, pack_members, write_bundle
 from app.signing.jws import sign
 from app.signing.keys import SigningKey
 
@@ -71,12 +69,12 @@ class Exporter:
         self.manifests.append(sign("publication+jwt", said, self.key))
         return serial
 
-    def manifest(self, since: int = 0) -> Manifest:
+    def manifest(self, since: int = 0) -> BundleManifest:
         """What a bundle of the newest publication says of itself."""
         rules, claims = self.sets[-1], self.claims[-1]
         known = set(map(sha256, self.sets[since - 1].values())) if since else set()
-        source: Source = "atr"
-        return Manifest(
+        source: RuleSource = "atr"
+        return BundleManifest(
             iss=self.iss,
             exported_at=EXPORTED_AT,
             since=since,
@@ -92,14 +90,14 @@ class Exporter:
         )
 
     def bundle(self, since: int = 0) -> bytes:
-        """An honest bundle."""
+        """A genuine bundle."""
         manifest = self.manifest(since)
         texts = {sha256(text): text for text in self.sets[-1].values()}
         listed = ((digest, texts[digest]) for digest in manifest.texts)
         return b"".join(write_bundle(manifest, self._chain(since), listed, self.key))
 
     def claiming(self, since: int = 0, /, **claims: Any) -> bytes:
-        """A bundle whose manifest, correctly signed, says something else; its members stay the honest ones."""
+        """A bundle whose manifest, correctly signed, says something else; its members stay the genuine ones."""
         said = msgspec.to_builtins(self.manifest(since)) | claims
         return with_manifest(self.bundle(since), sign("bundle+jwt", said, self.key))
 
@@ -115,7 +113,7 @@ def members_of(bundle: bytes) -> list[tuple[str, bytes]]:
 
 def repacked(members: list[tuple[str, bytes]]) -> bytes:
     """A well-formed archive of these members."""
-    return b"".join(pack(members))
+    return b"".join(pack_members(members))
 
 
 def with_manifest(bundle: bytes, token: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Backups in a folder, by their names: one has its name only when it was verified."""
+"""The catalog of backups in a folder, read from their file names; only a verified backup gets such a name."""
 
 import re
 from collections.abc import Iterable
@@ -15,8 +15,8 @@ _LABEL = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}"
 _NAME = re.compile(rf"threatcloud-([0-9]{{8}}T[0-9]{{6}}Z)(?:-({_LABEL}?))?\.tcbackup(\.age)?")
 
 
-class Shelved(msgspec.Struct, frozen=True):
-    """One backup as its name tells it; `at` is to the second."""
+class BackupFile(msgspec.Struct, frozen=True):
+    """One backup, described by its file name; `at` is precise to the second."""
 
     file: str
     at: str
@@ -25,8 +25,8 @@ class Shelved(msgspec.Struct, frozen=True):
     bytes: int
 
 
-def shelved(folder: Path) -> list[Shelved]:
-    """The backups in a folder, newest first; none when it does not exist. Raises `BackupError`."""
+def list_backup_files(folder: Path) -> list[BackupFile]:
+    """Return the backups in a folder, newest first; none when it does not exist. Raise `BackupError`."""
     found = []
     try:
         for path in folder.iterdir() if folder.exists() else ():
@@ -34,7 +34,7 @@ def shelved(folder: Path) -> list[Shelved]:
             if name is not None and path.is_file():
                 at = datetime.strptime(name[1], _STAMP).replace(tzinfo=UTC)
                 found.append(
-                    Shelved(str(path), to_text(at), name[2], name[3] is not None, path.stat().st_size)
+                    BackupFile(str(path), to_text(at), name[2], name[3] is not None, path.stat().st_size)
                 )
     except (OSError, ValueError) as error:
         raise BackupError(f"{folder} cannot be read: {error}") from error
@@ -49,8 +49,8 @@ def check_label(label: str | None) -> None:
         )
 
 
-def next_name(there: Iterable[Shelved], label: str | None, now: datetime, *, encrypted: bool) -> str:
-    """A name that sorts behind all that are there, also within one second or with a clock set back."""
+def next_name(there: Iterable[BackupFile], label: str | None, now: datetime, *, encrypted: bool) -> str:
+    """Return a name that sorts after all of `there`, also within one second or with a clock set back."""
     at = now.astimezone(UTC).replace(microsecond=0)
     newest = max((datetime.fromisoformat(backup.at) for backup in there), default=None)
     if newest is not None:
@@ -59,8 +59,8 @@ def next_name(there: Iterable[Shelved], label: str | None, now: datetime, *, enc
     return f"threatcloud-{at:{_STAMP}}{tail}.tcbackup{'.age' if encrypted else ''}"
 
 
-def surplus(there: Iterable[Shelved], keep: int) -> list[Shelved]:
-    """What is beyond the newest `keep` of those with a label, and of those without; never the newest of all."""
+def surplus(there: Iterable[BackupFile], keep: int) -> list[BackupFile]:
+    """Return those beyond the newest `keep` with a label and the newest `keep` without; never the newest of all."""
     ordered = sorted(there, key=lambda backup: (backup.at, backup.file), reverse=True)
     labelled = [backup for backup in ordered if backup.label is not None]
     plain = [backup for backup in ordered if backup.label is None]

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import os
 import stat
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ from app.signing.keys import (
     UnknownSigningKey,
 )
 
-from .conftest import START
+START = datetime(2026, 4, 17, 0, 3, 42, 124000, tzinfo=UTC)
 
 
 def test_first_start_makes_one_private_file_per_use(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_the_jwk_set_verifies_what_the_signer_signs_and_holds_no_secret(tmp_path
     }
 
 
-def test_a_damaged_or_foreign_file_stops_the_start_by_name(tmp_path: Path) -> None:
+def test_a_damaged_or_unknown_file_stops_the_start_by_name(tmp_path: Path) -> None:
     keys = SigningKeys.open(tmp_path, START)
     file = tmp_path / "keys" / keys.signer("access").file_name
     good = file.read_bytes()
