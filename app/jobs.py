@@ -7,8 +7,8 @@ from typing import Any
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MISSED
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from app.access.pulls import PullCounter, append_pulls
-from app.access.sightings import Sightings
+from app.access.key_activity import Sightings
+from app.access.poll_counter import PullCounter, append_pulls
 from app.config import Config
 from app.consensus.service import Consensus
 from app.federation.service import Federation

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from litestar.datastructures import State
 
 from app.access.gatekeeper import Gatekeeper
-from app.access.roles import Role
+from app.access.principal import Role
 from app.config import load_config
 from app.consensus.review import By
 from app.intel.indicators.model import Kind

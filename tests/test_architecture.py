@@ -45,9 +45,6 @@ SQL = re.compile(
 )
 
 SQL_NOT_MOVED_YET = {
-    "app/access/audit.py",
-    "app/access/issuer.py",
-    "app/access/keys.py",
     "app/bundles/references.py",
     "app/consensus/cycle.py",
     "app/consensus/feedback.py",

@@ -1,12 +1,17 @@
-"""What a new key may be called, and who may make one for itself."""
+"""What a new key may be called, and who may make one for itself.
+
+How long a key lives, as people write it.
+"""
 
 from __future__ import annotations
 
 import re
 import secrets
+from datetime import UTC, datetime, timedelta
 
 from app.access.policy import Openness
 from app.http.problem import Problem, bad_request
+from app.http.timestamps import from_text
 
 SELF_PREFIX = "self:"
 RESERVED = frozenset({"local", "anonymous"})
@@ -65,3 +70,26 @@ def registration_refused(openness: Openness, address: str) -> Problem:
         "Ask the administrator for a key, or to add your network to networks under [access] in the "
         "configuration.",
     )
+
+
+UNITS = {"d": "days", "h": "hours", "m": "minutes"}
+_SPAN = re.compile(r"([0-9]{1,6})([dhm])")
+
+
+def parse_lifetime(text: str, now: datetime) -> datetime:
+    """The instant, in whole seconds, at which a key issued `now` ends.
+
+    Takes a span (`90d`, `12h`, `30m`) or an ISO 8601 instant. Raises `Problem` 400 that names `expires` for
+    anything else, and for an instant that is not in the future.
+    """
+    span = _SPAN.fullmatch(text.strip())
+    try:
+        end = now + timedelta(**{UNITS[span[2]]: int(span[1])}) if span else from_text(text)
+    except ValueError as error:
+        raise bad_request(
+            "expires: a span such as 90d, 12h or 30m, or an instant such as 2027-01-31T00:00:00Z", "expires"
+        ) from error
+    end = end.astimezone(UTC).replace(microsecond=0)
+    if end <= now:
+        raise bad_request("expires: this is not in the future", "expires")
+    return end

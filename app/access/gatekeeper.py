@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 from sqlite_utils import Database
 
-from app.access import audit
-from app.access.authenticator import Authenticator
+from app.access import audit_store
+from app.access.authentication import Authenticator
 from app.access.enrolment import (
     checked_client_id,
     checked_site,
@@ -24,15 +24,14 @@ from app.access.enrolment import (
     new_subject,
     registration_refused,
 )
-from app.access.keys import KeyRecord, find_key, insert_key, revoke_key
+from app.access.key_activity import Sightings
+from app.access.key_store import KeyRecord, find_key, holder_of, insert_key, revoke_key
 from app.access.limits import TokenBuckets, Verdict
-from app.access.marks import digest_of, marker
 from app.access.networks import Networks, source_of
 from app.access.policy import AccessPolicy, LimitPolicy, Openness
-from app.access.principal import Principal, holder_of
+from app.access.principal import Principal, Role
 from app.access.refusals import too_fast
-from app.access.roles import Role
-from app.access.sightings import Sightings
+from app.access.token_cache import digest_of, marker
 from app.access.tokens import encode_token
 from app.http.problem import not_found
 from app.http.timestamps import from_text, to_text
@@ -211,7 +210,7 @@ class Gatekeeper:
 
         def work(db: Database) -> None:
             insert_key(db, record, mark)
-            audit.append(
+            audit_store.append(
                 db, at=now, actor=actor, action=action, target=record.id, detail=detail, address=address
             )
 
@@ -233,7 +232,7 @@ class Gatekeeper:
             if not revoke_key(db, key_id, now):
                 return record
             detail = {"role": record.role.value, "subject": record.subject}
-            audit.append(
+            audit_store.append(
                 db, at=now, actor=actor, action="key.revoke", target=key_id, detail=detail, address=address
             )
             return replace(record, revoked_at=to_text(now))
@@ -274,7 +273,9 @@ class Gatekeeper:
 
     async def _record(self, action: str, target: str, actor: str, address: str | None, now: datetime) -> None:
         await self._storage.write(
-            lambda db: audit.append(db, at=now, actor=actor, action=action, target=target, address=address)
+            lambda db: audit_store.append(
+                db, at=now, actor=actor, action=action, target=target, address=address
+            )
         )
 
 

@@ -18,10 +18,9 @@ from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler
 
 from app.access.gatekeeper import Gatekeeper
-from app.access.principal import LOCAL, Principal, anonymous
+from app.access.key_activity import Sightings
+from app.access.principal import LOCAL, Principal, Role, anonymous
 from app.access.refusals import key_needed, too_fast, wrong_role
-from app.access.roles import Role
-from app.access.sightings import Sightings
 
 Connection = ASGIConnection[Any, Any, Any, State]
 OPERATOR_HEADER = "x-threatcloud-operator"

@@ -1,9 +1,21 @@
-"""`Principal`: who is behind a request."""
+"""`Principal`: who is behind a request, and the roles that a key can have."""
+
+from enum import StrEnum
+from typing import Literal
 
 import msgspec
 
-from app.access.keys import Enrolment, KeyRecord
-from app.access.roles import Role
+Enrolment = Literal["admin", "self"]
+"""Who named the identity: an administrator, or the client when it registered itself."""
+
+
+class Role(StrEnum):
+    """What the holder of a key is; each route names the roles that it serves."""
+
+    AGENT = "agent"
+    PARTNER = "partner"
+    REVIEWER = "reviewer"
+    ADMIN = "admin"
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -53,18 +65,5 @@ def anonymous(address: str) -> Principal:
         enrolled="self",
         registered_from=None,
         site=None,
-        address=address,
-    )
-
-
-def holder_of(record: KeyRecord, address: str) -> Principal:
-    """Whoever uses the key of this record, from this address."""
-    return Principal(
-        key_id=record.id,
-        role=record.role,
-        subject=record.subject,
-        enrolled=record.enrolled,
-        registered_from=record.address,
-        site=record.site,
         address=address,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from app.access.limits import Verdict
-from app.access.roles import Role
+from app.access.principal import Role
 from app.http.problem import Problem
 
 CHALLENGE = 'Bearer realm="threatcloud"'

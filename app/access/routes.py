@@ -8,13 +8,13 @@ import msgspec
 from litestar import Response, delete, get, post
 from litestar.params import FromPath
 
-from app.access import audit
-from app.access.authenticator import KeyRefused
+from app.access import audit_store
+from app.access.authentication import KeyRefused
+from app.access.enrolment import parse_lifetime
 from app.access.gatekeeper import Gatekeeper
 from app.access.guards import actor_of, instant_of, principal_of, public, require
-from app.access.keys import KeyRecord, find_key, list_keys
-from app.access.lifetime import parse_lifetime
-from app.access.roles import Role
+from app.access.key_store import KeyRecord, find_key, list_keys
+from app.access.principal import Role
 from app.http.body import read_body
 from app.http.envelope import AnyRequest, answer
 from app.http.paging import page_of
@@ -163,7 +163,9 @@ async def show_audit_log(request: AnyRequest) -> Response[bytes]:
     query = request.query_params
     page, since = page_of(query, key_parts=1), _instant(query.get("since"))
     entries, following = await _storage(request).read(
-        lambda db: audit.read(db, page, action=query.get("action"), actor=query.get("actor"), since=since)
+        lambda db: audit_store.read(
+            db, page, action=query.get("action"), actor=query.get("actor"), since=since
+        )
     )
     return answer(request, entries, meta={"next": following})
 
@@ -171,7 +173,7 @@ async def show_audit_log(request: AnyRequest) -> Response[bytes]:
 @get("/api/admin/audit/verify", guards=_admins)
 async def verify_audit_log(request: AnyRequest) -> Response[bytes]:
     """Walk the whole hash chain; `broken_at` is null when nothing was tampered with."""
-    return answer(request, await _storage(request).read(audit.verify))
+    return answer(request, await _storage(request).read(audit_store.verify))
 
 
 @get("/api/admin/signing-keys", guards=_admins)

@@ -15,7 +15,7 @@ import jwt
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from app.access.roles import Role
+from app.access.principal import Role
 
 ALGORITHM = "EdDSA"
 AUDIENCE = "threatcloud"

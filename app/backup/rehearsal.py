@@ -12,7 +12,7 @@ from app.backup.scratch import require_space, scratch_folder
 from app.signing.keys import SigningKeyError, SigningKeys
 from app.storage import StorageError
 from app.storage.connection import DATABASE_NAME
-from app.storage.copy import copy_database
+from app.storage.migrate import copy_database
 
 
 class Rehearsal(msgspec.Struct, frozen=True):

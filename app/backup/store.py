@@ -11,8 +11,8 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlite_utils import Database
 
-from app.access import audit
-from app.access.chain import GENESIS
+from app.access import audit_store
+from app.access.audit_chain import GENESIS
 from app.access.principal import LOCAL
 from app.backup.errors import BackupError
 from app.backup.manifest import Chain, Contents, Newest
@@ -20,7 +20,7 @@ from app.bundles.format import Published
 from app.federation.sources.collected import SourceError
 from app.publication import store as publications
 from app.publication.compose import set_digest
-from app.rules.digest import text_digest
+from app.rules.compare import text_digest
 from app.signing.jws import read_statement
 from app.storage.connection import open_reader
 from app.storage.schema import MIGRATIONS, migrations
@@ -121,7 +121,9 @@ def note_restored(path: Path, target: str, operator: str, detail: dict[str, Any]
         connection.execute("BEGIN IMMEDIATE")
         said = {"operator": operator, **detail}
         db = Database(connection)
-        audit.append(db, at=now, actor=LOCAL.actor, action="instance.restored", target=target, detail=said)
+        audit_store.append(
+            db, at=now, actor=LOCAL.actor, action="instance.restored", target=target, detail=said
+        )
         connection.execute("COMMIT")
     except sqlite3.Error as error:
         raise BackupError(f"the audit entry could not be written: {error}") from error
@@ -155,7 +157,7 @@ def _check_integrity(db: Database) -> None:
 
 
 def _check_audit(db: Database) -> None:
-    report = audit.verify(db)
+    report = audit_store.verify(db)
     if report.broken_at is not None:
         raise BackupError(f"its audit log is broken at entry {report.broken_at}: {report.why}")
 

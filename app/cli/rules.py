@@ -12,7 +12,7 @@ from app.cli.guard_check import check_files, check_served
 from app.cli.instance import Instance, with_instance
 from app.cli.options import api_command
 from app.cli.output import fields, show, table
-from app.rules.check import CheckResult, check_text
+from app.rules.inspect import CheckResult, check_text
 from app.sandbox import Sandbox, SandboxError
 
 MAX_FILE_BYTES = 1 << 20

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from sqlite_utils import Database
 
-from app.access import audit
+from app.access import audit_store
 from app.consensus.feedback import AUTOMATIC, counted_false_positives, proposal_key, quarantine
 from app.consensus.machine import Event, after
 from app.consensus.policy import ConsensusPolicy
@@ -51,7 +51,7 @@ def advance(db: Database, pattern_hash: str, now: datetime, policy: ConsensusPol
     elif status is Status.PROMOTED and rule is not None:
         set_state(db, origin=rule.origin, rule_id=rule.rule_id, state="active", reason=None, at=at)
     if status is not Status.CANARY:
-        audit.append(
+        audit_store.append(
             db,
             at=now,
             actor=AUTOMATIC,

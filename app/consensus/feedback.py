@@ -6,7 +6,7 @@ from datetime import datetime
 import msgspec
 from sqlite_utils import Database
 
-from app.access import audit
+from app.access import audit_store
 from app.access.principal import Principal
 from app.consensus.errors import UnknownRule
 from app.consensus.independence import Voter, weigh
@@ -70,7 +70,7 @@ def give(
         at_once = enough and quarantine(db, rule.pattern_hash, counted, now, policy)
         return Reception(at_once or rule.state == "quarantined", at_once, False)
     if enough and before < policy.quarantine_votes:
-        audit.append(
+        audit_store.append(
             db,
             at=now,
             actor=AUTOMATIC,
@@ -89,7 +89,7 @@ def quarantine(db: Database, pattern_hash: str, counted: int, now: datetime, pol
     reason = f"{counted} independent false-positive reports"
     move(db, case, Event.FALSE_POSITIVES, to_text(now), reason=reason)
     retire(db, pattern_hash, "quarantined", reason, to_text(now))
-    audit.append(
+    audit_store.append(
         db,
         at=now,
         actor=AUTOMATIC,

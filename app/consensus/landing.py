@@ -7,7 +7,7 @@ from enum import Enum, auto
 import msgspec
 from sqlite_utils import Database
 
-from app.access import audit
+from app.access import audit_store
 from app.consensus.feedback import AUTOMATIC
 from app.consensus.gating import Gated
 from app.consensus.machine import Event
@@ -111,7 +111,7 @@ def _serve(db: Database, case: Case, rule_id: str, digest: str, now: datetime, *
         at=at,
         pattern_hash=pattern_hash,
     )
-    audit.append(
+    audit_store.append(
         db,
         at=now,
         actor=AUTOMATIC,

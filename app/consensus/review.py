@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from app.access import audit
+from app.access import audit_store
 from app.consensus.errors import Refused
 from app.consensus.feedback import proposal_key, settle, settle_rule
 from app.consensus.machine import Event, after
@@ -137,7 +137,7 @@ def reopen(db: Database, pattern_hash: str, by: By, reason: str, policy: Consens
 def settle_feedback(db: Database, rule: str, by: By, reason: str) -> int:
     """Close the false-positive votes on a rule, which somebody has looked into. Raises `UnknownRule`."""
     settled = settle_rule(db, rule)
-    audit.append(
+    audit_store.append(
         db,
         at=by.now,
         actor=by.actor,
@@ -162,7 +162,7 @@ def _decide(
     status = move(db, case, event, to_text(by.now), reason=reason, approved=approved)
     detail: dict[str, Any] = {"from": case.proposal.status, "to": status}
     detail |= {key: value for key, value in (("reason", reason), ("variant", approved)) if value is not None}
-    audit.append(
+    audit_store.append(
         db,
         at=by.now,
         actor=by.actor,

@@ -9,7 +9,7 @@ from litestar.params import FromPath
 from msgspec import Meta
 
 from app.access.guards import actor_of, instant_of, principal_of, require
-from app.access.roles import Role
+from app.access.principal import Role
 from app.consensus.errors import ConsensusError, Refused, UnusableText
 from app.consensus.review import By, Decision
 from app.consensus.service import Consensus

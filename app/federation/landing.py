@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from app.access import audit
+from app.access import audit_store
 from app.federation import held, store, versions
 from app.federation.decide import Change, Decision, Kind, Terms, Text, decide
 from app.federation.offer import Fit, Unfit, settle
@@ -180,7 +180,7 @@ def _note(
             "held": result.held,
             "setAside": result.set_aside,
         }
-        audit.append(
+        audit_store.append(
             db, at=now, actor=AUTOMATIC, action="upstream.pull", target=name, detail={**numbers, **detail}
         )
 

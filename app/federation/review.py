@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from app.access import audit
+from app.access import audit_store
 from app.federation import held, store
 from app.federation.landing import MAX_NAMED, put_in_service
 from app.federation.upstream import UpstreamBase
@@ -73,7 +73,7 @@ def _note(
     db: Database, upstream: UpstreamBase, action: str, ids: Sequence[str], by: By, reason: str | None
 ) -> None:
     detail: dict[str, Any] = {"count": len(ids), "rules": list(ids[:MAX_NAMED])}
-    audit.append(
+    audit_store.append(
         db,
         at=by.now,
         actor=by.actor,

@@ -10,7 +10,7 @@ from litestar.response import Response
 from sqlite_utils import Database
 
 from app.access.guards import instant_of, principal_of, public, require
-from app.access.roles import Role
+from app.access.principal import Role
 from app.fleet.agents import FleetAgent, SelfReport, Standing, stale_limit
 from app.fleet.manager import (
     AgentEvent,

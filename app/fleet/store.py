@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 from sqlite_utils import Database
 
-from app.access.sightings import Sighting, Sightings
+from app.access.key_activity import Sighting, Sightings
 from app.fleet.agents import FleetAgent, FleetTotals, SelfReport, Standing, is_stale, standing_of
 from app.http.paging import Page, cursor_for
 from app.http.timestamps import to_text

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from app.access import audit
+from app.access import audit_store
 from app.access.networks import Networks
 from app.consensus.policy import ConsensusPolicy
 from app.consensus.review import By
@@ -233,6 +233,6 @@ class Intel:
 
 
 def _audit(db: Database, by: By, action: str, target: str | None, detail: dict[str, Any]) -> None:
-    audit.append(
+    audit_store.append(
         db, at=by.now, actor=by.actor, action=action, target=target, detail=detail, address=by.address
     )

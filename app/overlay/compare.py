@@ -2,8 +2,8 @@
 
 import msgspec
 
-from app.rules.difference import FieldChange, three_way
-from app.rules.reseverity import with_severity
+from app.rules.compare import FieldChange, three_way
+from app.rules.edit import with_severity
 
 
 class Comparison(msgspec.Struct, frozen=True):

@@ -7,9 +7,9 @@ from litestar import delete, get, post
 from litestar.params import FromPath
 from litestar.response import Response
 
+from app.access.enrolment import parse_lifetime
 from app.access.guards import actor_of, instant_of, principal_of, require
-from app.access.lifetime import parse_lifetime
-from app.access.roles import Role
+from app.access.principal import Role
 from app.federation.errors import EntryRefused, UnknownEntry
 from app.federation.review import By
 from app.http.body import read_body

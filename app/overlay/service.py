@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 from sqlite_utils import Database
 
-from app.access import audit
+from app.access import audit_store
 from app.federation.review import By
 from app.http.timestamps import to_text
 from app.overlay import entries, store, views
@@ -17,8 +17,8 @@ from app.overlay.config import Overlay, PinOverlay, ReplaceOverlay, SeverityOver
 from app.overlay.entries import Decision
 from app.overlay.text import fit, read_replacement
 from app.overlay.views import Compared, Listed
+from app.rules.inspect import look_at
 from app.rules.local import ImportRefused
-from app.rules.look import look_at
 from app.sandbox import Sandbox
 from app.storage import Storage
 
@@ -163,6 +163,6 @@ _AUDITED = ("id", "action", "severity", "digest", "owner", "reason", "expires_at
 
 
 def _audit(db: Database, by: By, action: str, target: str | None, detail: Mapping[str, object]) -> None:
-    audit.append(
+    audit_store.append(
         db, at=by.now, actor=by.actor, action=action, target=target, detail=detail, address=by.address
     )

@@ -13,8 +13,8 @@ from sqlite_utils import Database
 
 from app.federation.errors import UnknownEntry
 from app.overlay.resolve import Entry, Held, resolve
+from app.rules.edit import with_severity
 from app.rules.inspect import inspect_text
-from app.rules.reseverity import with_severity
 from app.rules.store import put_text
 from app.rules.validate import Profile
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from app.overlay.config import ReplaceOverlay
 from app.overlay.entries import Replacement
+from app.rules.inspect import Look, look_at
 from app.rules.local import ImportRefused, Mistake
-from app.rules.look import Look, look_at
 
 MAX_FILE_BYTES = 1 << 20
 """More than any rule text may have, so what is cut off there is refused as too long."""

@@ -11,7 +11,7 @@ from app.federation.errors import UnknownEntry
 from app.overlay.compare import Sides
 from app.overlay.resolve import Action, Declared, Entry, Held, State, base_moved, state_of
 from app.overlay.store import entries, entry, held_rows, severities, text_of
-from app.rules.difference import FieldChange
+from app.rules.compare import FieldChange
 
 _UNUSABLE = {
     "pin": "No kept version of an upstream has the text that this pins.",

@@ -6,9 +6,9 @@ import hashlib
 from litestar import get
 from litestar.response import Response
 
-from app.access import audit
+from app.access import audit_store
 from app.access.guards import actor_of, instant_of, principal_of, require
-from app.access.roles import Role
+from app.access.principal import Role
 from app.federation.sources.collected import SourceError
 from app.http.envelope import AnyRequest
 from app.http.problem import conflict, not_found
@@ -52,7 +52,7 @@ async def _note(request: AnyRequest, exported: Export, digest: str) -> None:
     manifest = exported.manifest
     detail = {"since": manifest.since, "digest": digest, "rules": len(manifest.rules)}
     await request.app.state.storage.write(
-        lambda db: audit.append(
+        lambda db: audit_store.append(
             db,
             at=now,
             actor=actor,

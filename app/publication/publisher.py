@@ -19,7 +19,7 @@ from app.publication.compose import Difference, Member, compose, difference, in_
 from app.publication.edition import Edition, Sign, print_edition
 from app.publication.errors import NothingHeld
 from app.publication.policy import PublicationPolicy
-from app.sandbox.memory import give_back
+from app.sandbox.sandbox import give_back
 from app.signing.keys import SigningKeys
 from app.storage import Storage
 

@@ -12,12 +12,12 @@ from typing import Literal
 import msgspec
 
 from app.rules.errors import PatternError, RuleTextError
-from app.rules.inspect import parse_mapping
 from app.rules.redos.blowup import PATTERN_STEPS, examine
 from app.rules.regexes import compile_pattern, split_flags
 from app.rules.rule import conditions
 from app.rules.selftest import Check, SelfTest, plain_check, run_selftest
 from app.rules.validate import Profile, problems
+from app.rules.yaml_text import parse_mapping
 
 Quality = Literal["standard", "strict"]
 

@@ -1,13 +1,21 @@
-"""The cheap structural look at a submitted text: what it is, what is wrong with it, what a Guard would make of it."""
+"""The cheap structural look at a submitted text: what it is, what is wrong with it, what a Guard would make of it.
+
+`inspect_text` for a sandbox: a refusal comes back as a value, since an exception cannot.
+
+Everything there is to say about one text, for `threatcloud rules check` (runs in a sandbox).
+"""
+
+from typing import Literal
 
 import msgspec
 
-from app.rules.digest import detection_digest, text_digest
+from app.rules.compare import detection_digest, text_digest
 from app.rules.errors import GuardRefusal, RuleTextError
+from app.rules.gate import gate
 from app.rules.guard import guard_text
 from app.rules.rule import RuleFacts, as_mapping, as_text, facts
 from app.rules.validate import Problem, Profile, problems, warnings
-from app.rules.yaml_text import parse_yaml
+from app.rules.yaml_text import parse_mapping
 
 
 class Inspection(msgspec.Struct, frozen=True):
@@ -49,14 +57,39 @@ def inspect_text(text: str, *, profile: Profile) -> Inspection:
     )
 
 
-def parse_mapping(text: str) -> dict[str, object]:
-    """Return the text's top-level mapping; raises `RuleTextError` when it is not one."""
-    doc = parse_yaml(text)
-    if not isinstance(doc, dict):
-        raise RuleTextError("text", "must be a YAML mapping with fields such as id, title and detection")
-    return doc
-
-
 def _is_classified(doc: dict[str, object]) -> bool:
     category = as_text(as_mapping(doc.get("tags")).get("category"))
     return bool(category) and all(as_text(doc.get(key)) for key in ("id", "title", "severity"))
+
+
+class Look(msgspec.Struct, frozen=True):
+    """What a text is; when it is no rule text at all, `inspection` is None and `field` and `reason` say why."""
+
+    inspection: Inspection | None
+    field: str = ""
+    reason: str = ""
+
+
+def look_at(text: str) -> Look:
+    """Inspect a text as a complete published rule."""
+    try:
+        return Look(inspect_text(text, profile=Profile.PUBLISHED))
+    except RuleTextError as error:
+        return Look(None, error.field, error.reason)
+
+
+class CheckResult(msgspec.Struct, frozen=True):
+    """Does it pass the gate, why not, and would a Guard load it (`guard_refusal` None: yes)."""
+
+    passed: bool
+    reasons: tuple[str, ...]
+    guard_refusal: str | None
+
+
+def check_text(text: str, quality: Literal["standard", "strict"]) -> CheckResult:
+    """Run the whole gate on a text; bounded only by the sandbox's deadline."""
+    look = look_at(text)
+    if look.inspection is None:
+        return CheckResult(False, (f"{look.field}: {look.reason}",), None)
+    report = gate(text, quality=quality)
+    return CheckResult(report.passed, report.reasons, look.inspection.guard_refusal)

@@ -7,8 +7,7 @@ from typing import Literal
 import msgspec
 from sqlite_utils import Database
 
-from app.rules.inspect import Inspection
-from app.rules.look import look_at
+from app.rules.inspect import Inspection, look_at
 from app.rules.store import LOCAL, hold_rule, put_text, rules_with_id, withdraw, yield_id
 from app.sandbox import Sandbox, SandboxError
 

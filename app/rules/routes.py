@@ -8,9 +8,9 @@ from litestar.params import FromPath
 from litestar.response import Response
 from sqlite_utils import Database
 
-from app.access import audit
+from app.access import audit_store
 from app.access.guards import actor_of, instant_of, principal_of, require
-from app.access.roles import Role
+from app.access.principal import Role
 from app.http.body import read_body
 from app.http.envelope import AnyRequest, answer
 from app.http.paging import cursor_for, page_of
@@ -77,7 +77,7 @@ async def import_rules(request: AnyRequest) -> Response[bytes]:
         imported = hold_local(db, inspected, to_text(now))
         changed = [rule.rule_id for rule in imported if rule.change != "unchanged"]
         if changed:
-            audit.append(
+            audit_store.append(
                 db, at=now, actor=actor, action="rules.import", detail={"rules": changed}, address=address
             )
         return imported
@@ -104,7 +104,7 @@ async def withdraw_rule(request: AnyRequest, rule_id: FromPath[str]) -> Response
     def keep(db: Database) -> bool:
         if not withdraw_local(db, rule_id, body.reason, to_text(now)):
             return False
-        audit.append(
+        audit_store.append(
             db,
             at=now,
             actor=actor,

@@ -15,8 +15,8 @@ from typing import Literal
 import msgspec
 from sqlite_utils import Database
 
+from app.rules.edit import with_id
 from app.rules.inspect import Inspection, inspect_text
-from app.rules.rename import with_id
 from app.rules.validate import Profile
 
 COMMUNITY = "community"

@@ -12,9 +12,9 @@ from litestar import post
 from litestar.response import Response
 from sqlite_utils import Database
 
-from app.access import audit
+from app.access import audit_store
 from app.access.guards import actor_of, instant_of, principal_of, require
-from app.access.roles import Role
+from app.access.principal import Role
 from app.http.body import read_body
 from app.http.envelope import AnyRequest, answer
 from app.http.timestamps import to_text
@@ -68,7 +68,7 @@ async def sync_rules(request: AnyRequest) -> Response[bytes]:
         imported, refused = hold_possible(db, inspected, to_text(now))
         changed = [rule.rule_id for rule in imported if rule.change != "unchanged"]
         if changed:
-            audit.append(
+            audit_store.append(
                 db, at=now, actor=actor, action="rules.sync", detail={"rules": changed}, address=address
             )
         return imported, refused

@@ -2,10 +2,13 @@
 
 Calls that arrive while the child is busy go to it together in the next frame, so the cost of the pipe is
 shared exactly when there is load (the same idea as the writer's group commit).
+
+Giving memory back after work that needed much of it for a moment.
 """
 
 import asyncio
 import contextlib
+import ctypes
 import functools
 import sys
 from collections import deque
@@ -174,3 +177,14 @@ def _result_decoder(function: Callable[..., R]) -> msgspec.msgpack.Decoder[R]:
 def _fail(waiting: _Waiting, error: SandboxError) -> None:
     if not waiting.future.done():
         waiting.future.set_exception(error)
+
+
+def give_back() -> None:
+    """Return freed memory to the operating system, where the C library can (glibc; elsewhere it does so itself).
+
+    Measured: importing 785 rules left 110 MB more resident than serving them needs. Collecting cycles first gave
+    nothing back, and held up every poll for 50 ms.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

@@ -284,7 +284,7 @@ def m0005_federation(db: Database) -> None:
 
 
 def m0008_marks(db: Database) -> None:
-    """By what a token is known again (`app.access.marks`); NULL for keys of before."""
+    """By what a token is known again (`app.access.token_cache`); NULL for keys of before."""
     db.executescript("ALTER TABLE key ADD COLUMN mark BLOB;")
 
 

@@ -6,8 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from app.access.gatekeeper import Gatekeeper
-from app.access.principal import LOCAL
-from app.access.roles import Role
+from app.access.principal import LOCAL, Role
 
 log = logging.getLogger(__name__)
 

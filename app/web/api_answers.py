@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from app.access.keys import KeyRecord
+from app.access.key_store import KeyRecord
 from app.consensus.states import Status
 from app.consensus.submission import Outcome
 from app.federation.progress import Progress

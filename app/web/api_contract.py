@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from app.access.audit import AuditEntry
-from app.access.chain import ChainReport
-from app.access.keys import KeyRecord
-from app.access.roles import Role
+from app.access.audit_chain import ChainReport
+from app.access.audit_store import AuditEntry
+from app.access.key_store import KeyRecord
+from app.access.principal import Role
 from app.access.routes import HeldKey, NewKey, NewPartnerKey, Registration
 from app.consensus.cycle import CycleReport
 from app.consensus.feedback import Tally

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from litestar import Litestar
 
 from app.access.gatekeeper import Gatekeeper
-from app.access.issuer import issuer_of
+from app.access.key_store import issuer_of
 from app.access.networks import Networks
-from app.access.pulls import PullCounter
+from app.access.poll_counter import PullCounter
 from app.config import Config
 from app.consensus.service import Consensus
 from app.federation.service import Federation, is_remote

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from app.access import audit
-from app.access.chain import GENESIS
+from app.access import audit_store
+from app.access.audit_chain import GENESIS
 from app.http.paging import Page, page_of
 from app.storage import Storage
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 async def fill(storage: Storage, count: int = 6) -> None:
     for number in range(count):
         entry = partial(
-            audit.append,
+            audit_store.append,
             at=START + timedelta(minutes=number),
             actor=f"admin-{number % 2} (key 0{number % 2})",
             action="key.issue" if number % 3 else "key.revoke",
@@ -49,7 +49,7 @@ def tamper(path: Path, *statements: str) -> None:
 
 async def test_entries_are_read_newest_first_with_what_was_recorded(storage: Storage) -> None:
     await fill(storage, 2)
-    entries, following = await storage.read(lambda db: audit.read(db, Page(10, None)))
+    entries, following = await storage.read(lambda db: audit_store.read(db, Page(10, None)))
     assert following is None
     assert [(e.id, e.at, e.actor, e.action, e.target, e.address) for e in entries] == [
         (2, "2026-04-17T00:04:42.124Z", "admin-1 (key 01)", "key.issue", "t1", "192.0.2.1"),
@@ -64,7 +64,7 @@ async def test_pages_show_everything_once_while_new_entries_arrive(storage: Stor
     while True:
         query = {"limit": "2"} | ({"cursor": cursor} if cursor else {})
         page = page_of(query, key_parts=1)
-        entries, cursor = await storage.read(partial(audit.read, page=page))
+        entries, cursor = await storage.read(partial(audit_store.read, page=page))
         seen += [entry.id for entry in entries]
         await fill(storage, 1)
         if cursor is None:
@@ -75,19 +75,19 @@ async def test_pages_show_everything_once_while_new_entries_arrive(storage: Stor
 @pytest.mark.parametrize(
     ("query", "ids"),
     [
-        (lambda db: audit.read(db, Page(10, None), action="key.revoke"), [4, 1]),
-        (lambda db: audit.read(db, Page(10, None), action="key"), []),
-        (lambda db: audit.read(db, Page(10, None), actor="admin-1"), [6, 4, 2]),
-        (lambda db: audit.read(db, Page(10, None), actor="admin-1 (key 01)"), [6, 4, 2]),
-        (lambda db: audit.read(db, Page(10, None), actor="admin-"), []),
-        (lambda db: audit.read(db, Page(10, None), since=START + timedelta(minutes=4)), [6, 5]),
-        (lambda db: audit.read(db, Page(10, ("3",))), [2, 1]),
-        (lambda db: audit.read(db, Page(10, ("junk",))), []),
+        (lambda db: audit_store.read(db, Page(10, None), action="key.revoke"), [4, 1]),
+        (lambda db: audit_store.read(db, Page(10, None), action="key"), []),
+        (lambda db: audit_store.read(db, Page(10, None), actor="admin-1"), [6, 4, 2]),
+        (lambda db: audit_store.read(db, Page(10, None), actor="admin-1 (key 01)"), [6, 4, 2]),
+        (lambda db: audit_store.read(db, Page(10, None), actor="admin-"), []),
+        (lambda db: audit_store.read(db, Page(10, None), since=START + timedelta(minutes=4)), [6, 5]),
+        (lambda db: audit_store.read(db, Page(10, ("3",))), [2, 1]),
+        (lambda db: audit_store.read(db, Page(10, ("junk",))), []),
     ],
 )
 async def test_filters(
     storage: Storage,
-    query: Callable[[Database], tuple[list[audit.AuditEntry], str | None]],
+    query: Callable[[Database], tuple[list[audit_store.AuditEntry], str | None]],
     ids: list[int],
 ) -> None:
     await fill(storage)
@@ -97,12 +97,12 @@ async def test_filters(
 
 async def test_a_deed_that_fails_leaves_no_entry(storage: Storage) -> None:
     def work(db: Database) -> None:
-        audit.append(db, at=START, actor="a", action="b")
+        audit_store.append(db, at=START, actor="a", action="b")
         raise RuntimeError("the deed failed")
 
     with pytest.raises(RuntimeError):
         await storage.write(work)
-    assert (await storage.read(audit.verify)).entries == 0
+    assert (await storage.read(audit_store.verify)).entries == 0
 
 
 async def test_the_database_refuses_changes_and_removals(storage: Storage) -> None:
@@ -113,10 +113,10 @@ async def test_the_database_refuses_changes_and_removals(storage: Storage) -> No
 
 
 async def test_an_untouched_log_holds_and_an_empty_one_too(storage: Storage) -> None:
-    assert (await storage.read(audit.verify)).head == GENESIS
+    assert (await storage.read(audit_store.verify)).head == GENESIS
     await fill(storage)
-    entries, _ = await storage.read(lambda db: audit.read(db, Page(1, None)))
-    report = await storage.read(audit.verify)
+    entries, _ = await storage.read(lambda db: audit_store.read(db, Page(1, None)))
+    report = await storage.read(audit_store.verify)
     assert (report.entries, report.head, report.broken_at, report.why) == (6, entries[0].hash, None, None)
 
 
@@ -146,6 +146,6 @@ async def test_tampering_is_reported(
 ) -> None:
     await fill(storage)
     tamper(tmp_path, *statements)
-    report = await storage.read(audit.verify)
+    report = await storage.read(audit_store.verify)
     assert report.broken_at == broken_at
     assert why in (report.why or "")

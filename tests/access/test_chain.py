@@ -7,7 +7,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.access.chain import GENESIS, Entry, Link, follow, hash_of
+from app.access.audit_chain import GENESIS, Entry, Link, follow, hash_of
 
 texts = st.text(max_size=12)
 contents = st.lists(

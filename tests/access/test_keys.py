@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.access.enrolment import checked_site, checked_subject
-from app.access.keys import KeyRecord, find_key, insert_key, list_keys, revoke_key
-from app.access.roles import Role
+from app.access.key_store import KeyRecord, find_key, insert_key, list_keys, revoke_key
+from app.access.principal import Role
 from app.http.paging import Page, page_of
 from app.http.problem import Problem
 from app.http.timestamps import to_text

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.access.lifetime import parse_lifetime
+from app.access.enrolment import parse_lifetime
 from app.http.problem import Problem
 
 NOW = datetime(2026, 4, 17, 0, 3, 42, tzinfo=UTC)

@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.access import audit
+from app.access import audit_store
 from app.access.gatekeeper import Gatekeeper
-from app.access.principal import LOCAL
-from app.access.pulls import PullCount, PullCounter, append_pulls
-from app.access.roles import Role
+from app.access.poll_counter import PullCount, PullCounter, append_pulls
+from app.access.principal import LOCAL, Role
 from app.http.paging import Page
 from app.storage import Storage
 
@@ -61,7 +60,7 @@ async def test_counts_become_audit_entries(storage: Storage, gatekeeper: Gatekee
     )
     counts = [PullCount(record.id, HOUR, 59), PullCount(LOCAL.key_id, HOUR, 1)]
     await storage.write(lambda db: append_pulls(db, counts, START))
-    entries, _ = await storage.read(lambda db: audit.read(db, Page(10, None), action="rules.unchanged"))
+    entries, _ = await storage.read(lambda db: audit_store.read(db, Page(10, None), action="rules.unchanged"))
     assert [(entry.actor, entry.target, entry.detail["polls"]) for entry in entries] == [
         ("local", "local", 1),
         (f"cisco (key {record.id})", record.id, 59),

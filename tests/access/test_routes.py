@@ -23,7 +23,7 @@ from app.access.guards import (
 )
 from app.access.limits import Verdict
 from app.access.policy import AccessPolicy, LimitPolicy
-from app.access.roles import Role
+from app.access.principal import Role
 from app.access.routes import access_handlers
 from app.http.envelope import AnyRequest, refusal
 from app.http.problem import Problem

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.access.gatekeeper import Gatekeeper
-from app.access.roles import Role
-from app.access.sightings import Sighting, Sightings
+from app.access.key_activity import Sighting, Sightings
+from app.access.principal import Role
 from app.http.problem import Problem
 
 from .conftest import START

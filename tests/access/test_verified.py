@@ -1,8 +1,7 @@
 """The cache of verified tokens: bounded, and the one unused for longest goes first."""
 
-from app.access.marks import digest_of
 from app.access.principal import anonymous
-from app.access.verified import Verified, VerifiedTokens
+from app.access.token_cache import Verified, VerifiedTokens, digest_of
 
 
 def test_memory_is_bounded_and_what_is_used_stays() -> None:

@@ -15,8 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from app.access.keys import revoke_key
-from app.access.principal import holder_of
+from app.access.key_store import holder_of, revoke_key
 from app.consensus import feedback, review
 from app.consensus.canary import advance, stays
 from app.consensus.cycle import due

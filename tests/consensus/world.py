@@ -10,9 +10,8 @@ from typing import Literal
 
 from sqlite_utils import Database
 
-from app.access.keys import KeyRecord, insert_key, revoke_key
-from app.access.principal import Principal, holder_of
-from app.access.roles import Role
+from app.access.key_store import KeyRecord, holder_of, insert_key, revoke_key
+from app.access.principal import Principal, Role
 from app.consensus.policy import ConsensusPolicy
 from app.consensus.review import By
 from app.consensus.service import Consensus

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from sqlite_utils import Database
 
-from app.access import audit
+from app.access import audit_store
 from app.config import Config, ConfigError, load_config
 from app.federation.errors import EntryRefused, UnknownEntry
 from app.federation.review import By
@@ -156,7 +156,7 @@ class World:
 
     async def actions(self) -> list[str]:
         """What the audit log says, oldest first."""
-        found, _ = await self.storage.read(lambda db: audit.read(db, Page(100, None)))
+        found, _ = await self.storage.read(lambda db: audit_store.read(db, Page(100, None)))
         return [entry.action for entry in found][::-1]
 
 

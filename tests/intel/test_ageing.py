@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from sqlite_utils import Database
 
-from app.access.keys import revoke_key
+from app.access.key_store import revoke_key
 from app.access.networks import Networks
-from app.access.principal import Principal
-from app.access.roles import Role
+from app.access.principal import Principal, Role
 from app.consensus.independence import Voter
 from app.consensus.policy import ConsensusPolicy
 from app.consensus.reading import Reading

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlite_utils import Database
 
-from app.access.roles import Role
-from app.access.sightings import Sighting
+from app.access.key_activity import Sighting
+from app.access.principal import Role
 from app.fleet.agents import FleetAgent, FleetPolicy, SelfReport, Standing, is_stale, stale_limit, standing_of
 from app.fleet.store import (
     erase_agent,

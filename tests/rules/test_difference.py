@@ -7,14 +7,14 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.rules.difference import (
+from app.rules.compare import (
     MAX_CHANGES,
     MAX_SHOWN,
     FieldChange,
     field_changes,
     three_way,
 )
-from app.rules.reseverity import with_severity
+from app.rules.edit import with_severity
 from app.rules.yaml_text import dump_yaml, parse_yaml
 from tests.example_rules import rule_text
 

@@ -3,7 +3,7 @@ import hashlib
 
 import pytest
 
-from app.rules.digest import detection_digest, text_digest
+from app.rules.compare import detection_digest, text_digest
 from app.rules.rule import conditions
 from tests.rules.conftest import Doc
 

@@ -2,8 +2,8 @@ import difflib
 
 import pytest
 
+from app.rules.edit import with_id
 from app.rules.errors import RuleTextError
-from app.rules.rename import with_id
 from app.rules.yaml_text import parse_yaml
 
 NEW = "ATR-LOCAL-0a1b2c3d"

@@ -4,8 +4,8 @@ import difflib
 
 import pytest
 
+from app.rules.edit import with_severity
 from app.rules.errors import RuleTextError
-from app.rules.reseverity import with_severity
 from app.rules.validate import SEVERITIES
 from app.rules.yaml_text import parse_yaml
 

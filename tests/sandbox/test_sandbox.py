@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.rules.look import Look, look_at
+from app.rules.inspect import Look, look_at
 from app.sandbox import Sandbox, SandboxError, SandboxTimeout
 from tests.example_rules import rule_text
 from tests.sandbox import work

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from app.access.roles import Role
+from app.access.principal import Role
 from app.config import Config
 from app.web.api_description import guard_of, operations
 from app.web.application import create_application

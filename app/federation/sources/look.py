@@ -4,8 +4,7 @@ import msgspec
 
 from app.federation.sources.spool import read_span
 from app.rules.errors import RuleTextError
-from app.rules.inspect import inspect_text
-from app.rules.look import Look
+from app.rules.inspect import Look, inspect_text
 from app.rules.validate import Profile
 from app.rules.yaml_text import MAX_CHARS
 

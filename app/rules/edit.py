@@ -1,10 +1,15 @@
-"""Change one top-level value of a rule text and leave the rest as its author wrote it."""
+"""Change one top-level value of a rule text and leave the rest as its author wrote it.
+
+Give a rule text another id and leave the rest as its author wrote it.
+
+Give a rule text another severity and leave the rest as its author wrote it.
+"""
 
 import re
 
 from app.rules.errors import RuleTextError
-from app.rules.inspect import parse_mapping
-from app.rules.yaml_text import dump_yaml
+from app.rules.validate import RULE_ID, SEVERITIES
+from app.rules.yaml_text import dump_yaml, parse_mapping
 
 
 def with_value(text: str, key: str, value: str) -> str:
@@ -35,3 +40,23 @@ def _lines_of(key: str) -> re.Pattern[str]:
 def _spelled(value: str) -> str:
     """Return the value as a YAML scalar that every reader takes for text."""
     return dump_yaml({"v": value}).removeprefix("v: ").rstrip("\n")
+
+
+def with_id(text: str, new_id: str) -> str:
+    """Return the text with its top-level id replaced, comments and layout kept (see `with_value`).
+
+    Raises `RuleTextError` when the text is no YAML mapping or `new_id` cannot be an id.
+    """
+    if not RULE_ID.fullmatch(new_id):
+        raise RuleTextError("id", f"{new_id[:80]!r} cannot be a rule id")
+    return with_value(text, "id", new_id)
+
+
+def with_severity(text: str, severity: str) -> str:
+    """Return the text with its top-level severity replaced, comments and layout kept (see `with_value`).
+
+    Raises `RuleTextError` when the text is no YAML mapping or `severity` is not one of `SEVERITIES`.
+    """
+    if severity not in SEVERITIES:
+        raise RuleTextError("severity", f"must be one of {', '.join(SEVERITIES)}")
+    return with_value(text, "severity", severity)

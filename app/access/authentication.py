@@ -8,15 +8,14 @@ from datetime import datetime
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec.structs import replace
 
-from app.access.keys import KeyRecord, find_key, marked_keys
+from app.access.key_activity import Sightings
+from app.access.key_store import KeyRecord, find_key, holder_of, marked_keys
 from app.access.limits import TokenBuckets
-from app.access.marks import digest_of, known_again
 from app.access.networks import source_of
-from app.access.principal import Principal, anonymous, holder_of
+from app.access.principal import Principal, anonymous
 from app.access.refusals import invalid_key, too_fast
-from app.access.sightings import Sightings
+from app.access.token_cache import MAX_ENTRIES, Verified, VerifiedTokens, digest_of, known_again
 from app.access.tokens import MAX_LENGTH, BadToken, Claims, decode_token
-from app.access.verified import MAX_ENTRIES, Verified, VerifiedTokens
 from app.http.problem import Problem
 from app.http.timestamps import from_text
 from app.signing.keys import SigningKeys

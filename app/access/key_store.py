@@ -1,20 +1,20 @@
-"""Key records: what the instance keeps of a key it issued. Of the token itself, no more than a digest is stored."""
+"""Key records: what the instance keeps of a key it issued. Of the token itself, no more than a digest is stored.
+
+The name under which this instance signs: made once, kept in the database, shared with no other.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal
+from uuid import uuid4
 
 import msgspec
 from sqlite_utils import Database
 
-from app.access.roles import Role
+from app.access.principal import Enrolment, Principal, Role
 from app.http.paging import Page, cursor_for
 from app.http.timestamps import to_text
-
-Enrolment = Literal["admin", "self"]
-"""Who named the identity: an administrator, or the client when it registered itself."""
 
 
 class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +34,19 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     issued_at: str
     expires_at: str | None
     revoked_at: str | None = None
+
+
+def holder_of(record: KeyRecord, address: str) -> Principal:
+    """Whoever uses the key of this record, from this address."""
+    return Principal(
+        key_id=record.id,
+        role=record.role,
+        subject=record.subject,
+        enrolled=record.enrolled,
+        registered_from=record.address,
+        site=record.site,
+        address=address,
+    )
 
 
 COLUMNS = ", ".join(KeyRecord.__struct_fields__)
@@ -108,3 +121,10 @@ def revoke_key(db: Database, key_id: str, now: datetime) -> bool:
 
 def _record(row: Sequence[object]) -> KeyRecord:
     return msgspec.convert(dict(zip(KeyRecord.__struct_fields__, row, strict=True)), KeyRecord)
+
+
+def issuer_of(db: Database) -> str:
+    """`urn:threatcloud:<instance id>`; the id is made on first use, so `db` must be the writer's."""
+    db.conn.execute("INSERT OR IGNORE INTO instance (name, value) VALUES ('id', ?)", [str(uuid4())])
+    row = db.conn.execute("SELECT value FROM instance WHERE name = 'id'").fetchone()
+    return f"urn:threatcloud:{row[0]}"

@@ -1,8 +1,11 @@
 """What changed between two texts of one rule, field by field, as people review it.
 
 Called in a sandbox, since the texts are foreign: arguments and results are what msgpack carries.
+
+Digests that say whether two texts are the same text, and whether two rules detect the same thing.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,8 +13,9 @@ from difflib import SequenceMatcher
 
 import msgspec
 
-from app.rules.inspect import parse_mapping
-from app.rules.yaml_text import dump_yaml, resolve_plain
+from app.rules.regexes import split_flags
+from app.rules.rule import as_mapping, match_mode
+from app.rules.yaml_text import dump_yaml, parse_mapping, stays_text
 
 MAX_SHOWN = 400
 """Longest value shown, in characters. Of a longer one the part around the first difference is shown."""
@@ -120,7 +124,9 @@ def _aligned(before: Sequence[object], after: Sequence[object]) -> Iterator[tupl
     if max(len(before), len(after)) > MAX_ALIGNED:
         yield from _paired(range(len(before)), range(len(after)))
         return
-    matcher = SequenceMatcher(None, [*map(_canonical, before)], [*map(_canonical, after)], autojunk=False)
+    matcher = SequenceMatcher(
+        None, [*map(canonical_json, before)], [*map(canonical_json, after)], autojunk=False
+    )
     for kind, old_start, old_end, new_start, new_end in matcher.get_opcodes():
         if kind != "equal":
             old, new = range(old_start, old_end), range(new_start, new_end)
@@ -159,12 +165,7 @@ def _most_alike(
 
 def _members(item: object) -> set[tuple[str, str]]:
     """What an item can share with another; only mappings have members."""
-    return {(key, _canonical(value)) for key, value in item.items()} if isinstance(item, dict) else set()
-
-
-def _canonical(value: object) -> str:
-    """One spelling for each value, so that 1 and true are two."""
-    return json.dumps(value, sort_keys=True)
+    return {(key, canonical_json(value)) for key, value in item.items()} if isinstance(item, dict) else set()
 
 
 def _conflicts(ours: Sequence[_Change], theirs: Sequence[_Change]) -> list[str]:
@@ -215,17 +216,10 @@ def _text(value: object) -> str | None:
     if value is _MISSING:
         return None
     if isinstance(value, str):
-        return value if _stays_text(value) else json.dumps(value, ensure_ascii=False)
+        return value if stays_text(value) else json.dumps(value, ensure_ascii=False)
     if isinstance(value, (dict, list)) and value:
         return dump_yaml(value).rstrip("\n")
     return json.dumps(value, ensure_ascii=False)
-
-
-def _stays_text(value: str) -> bool:
-    try:
-        return isinstance(resolve_plain(value), str)
-    except ValueError:
-        return False
 
 
 def _first_difference(one: str, other: str) -> int:
@@ -252,3 +246,49 @@ def _spelled(path: Iterable[str | int]) -> str:
         else:
             text += f"[{json.dumps(step[:MAX_KEY_SHOWN], ensure_ascii=False)}]"
     return text
+
+
+_PROSE = frozenset({"description", "false_positives"})
+
+
+def text_digest(text: str) -> str:
+    """Return the SHA-256 of the text's UTF-8 bytes, in hex."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def detection_digest(doc: object) -> str | None:
+    """Return the SHA-256 (hex) of what the rule detects, or None when it has no detection conditions.
+
+    Equal for texts that differ only in title, dates, comments, descriptions, false-positive notes, a leading
+    `(?i)` (every engine ignores case anyway), or, under any/all, the order and repetition of the conditions.
+    """
+    detection = as_mapping(as_mapping(doc).get("detection"))
+    if not detection.get("conditions"):
+        return None
+    whole = {key: _without_prose(value) for key, value in detection.items() if key not in _PROSE}
+    if whole.get("method") == "pattern":  # the default of every engine
+        del whole["method"]
+    listed = whole["conditions"]
+    mode = match_mode({"detection": detection})
+    if mode and isinstance(listed, list):
+        whole["condition"] = mode
+        whole["conditions"] = sorted({canonical_json(item) for item in listed})
+    return hashlib.sha256(canonical_json(whole).encode()).hexdigest()
+
+
+def _without_prose(value: object) -> object:
+    """Drop descriptions at any depth and the flag that changes nothing from regexes."""
+    if isinstance(value, list):
+        return [_without_prose(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    kept = {key: _without_prose(item) for key, item in value.items() if key not in _PROSE}
+    if kept.get("operator") == "regex" and isinstance(kept.get("value"), str):
+        flags, body = split_flags(str(kept["value"]))
+        kept["value"] = f"(?{flags}){body}" if flags else body
+    return kept
+
+
+def canonical_json(value: object) -> str:
+    """Return one spelling per value: sorted keys, ASCII, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))

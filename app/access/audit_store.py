@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from sqlite_utils import Database
 
-from app.access.chain import GENESIS, ChainReport, Entry, Link, follow, hash_of
+from app.access.audit_chain import GENESIS, ChainReport, Entry, Link, follow, hash_of
 from app.http.paging import Page, cursor_for
 from app.http.timestamps import to_text
 

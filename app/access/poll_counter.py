@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 
 from sqlite_utils import Database
 
-from app.access import audit
-from app.access.keys import find_key
-from app.access.principal import LOCAL, holder_of
+from app.access import audit_store
+from app.access.key_store import find_key, holder_of
+from app.access.principal import LOCAL
 from app.http.timestamps import to_text
 
 HOUR = timedelta(hours=1)
@@ -60,7 +60,7 @@ def append_pulls(db: Database, counts: Iterable[PullCount], now: datetime) -> No
     for count in counts:
         record = find_key(db, count.key_id)
         principal = LOCAL if record is None else holder_of(record, "")
-        audit.append(
+        audit_store.append(
             db,
             at=now,
             actor=principal.actor,
