@@ -1,9 +1,7 @@
-"""The audit log's hash chain: each hash covers the one before it, so history cannot be edited quietly.
+"""The audit log's hash chain: each hash covers the one before it, so that edits of the history are detected.
 
-What the chain alone cannot show is a tail cut off clean: keep the reported head somewhere else for that.
+The chain alone does not show that entries at its end were cut off: keep the reported head somewhere else for that.
 """
-
-from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
@@ -14,7 +12,7 @@ GENESIS = "0" * 64
 _encoder = msgspec.json.Encoder(order="sorted")
 
 
-class Entry(msgspec.Struct, frozen=True):
+class HashedEntry(msgspec.Struct, frozen=True):
     """One audit entry as it is hashed; `detail` is JSON text, hashed as it is stored."""
 
     id: int
@@ -26,16 +24,16 @@ class Entry(msgspec.Struct, frozen=True):
     address: str | None
 
 
-class Link(msgspec.Struct, frozen=True):
+class ChainLink(msgspec.Struct, frozen=True):
     """An entry with the hash of the one before it and its own."""
 
-    entry: Entry
+    entry: HashedEntry
     previous: str
     hash: str
 
 
 class ChainReport(msgspec.Struct, frozen=True):
-    """`entries` that hold from the first on, the `head` after them, and where the chain breaks and why."""
+    """The number of valid `entries` from the first on, the `head` after them, and where the chain breaks and why."""
 
     entries: int
     head: str
@@ -43,15 +41,16 @@ class ChainReport(msgspec.Struct, frozen=True):
     why: str | None = None
 
 
-def hash_of(previous: str, entry: Entry) -> str:
-    """SHA-256, in hex, of `previous` (64 hex digits) and the entry's canonical JSON: UTF-8, keys sorted, no
-    white space.
+def hash_of(previous: str, entry: HashedEntry) -> str:
+    """Return the SHA-256, in hex, of `previous` (64 hex digits) and the entry's canonical JSON.
+
+    Canonical JSON is UTF-8 with sorted keys and without white space.
     """
     return hashlib.sha256(previous.encode("ascii") + _encoder.encode(entry)).hexdigest()
 
 
-def follow(links: Iterable[Link]) -> ChainReport:
-    """Check a whole chain in the order of its ids, from 1 on; stops at the first entry that is wrong."""
+def follow(links: Iterable[ChainLink]) -> ChainReport:
+    """Check a whole chain in the order of its ids, from 1 on; stop at the first entry that is wrong."""
     count, head = 0, GENESIS
     for link in links:
         why = _fault(link, count + 1, head)
@@ -61,7 +60,7 @@ def follow(links: Iterable[Link]) -> ChainReport:
     return ChainReport(count, head)
 
 
-def _fault(link: Link, expected_id: int, head: str) -> str | None:
+def _fault(link: ChainLink, expected_id: int, head: str) -> str | None:
     if link.entry.id != expected_id:
         return f"entry {expected_id} is missing before it"
     if link.previous != head:

@@ -1,7 +1,5 @@
 """The audit log: who did what, to what, when and from where, in an append-only hash chain."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
@@ -9,7 +7,7 @@ from typing import Any
 import msgspec
 from sqlite_utils import Database
 
-from app.access.audit_chain import GENESIS, ChainReport, Entry, Link, follow, hash_of
+from app.access.audit_chain import GENESIS, ChainLink, ChainReport, HashedEntry, follow, hash_of
 from app.http.paging import Page, cursor_for
 from app.http.timestamps import to_text
 
@@ -42,16 +40,16 @@ def append(
     detail: Mapping[str, Any] | None = None,
     address: str | None = None,
 ) -> int:
-    """Add an entry inside the caller's write transaction, so that deed and record stand or fall together.
+    """Add an entry inside the caller's write transaction: the change and its record are kept together or not at all.
 
-    `detail` must be what JSON can carry and must hold no secret. Returns the entry's id.
+    `detail` must be what JSON can carry and must hold no secret. Return the entry's id.
     """
     last_id, previous = db.conn.execute("SELECT id, hash FROM audit ORDER BY id DESC LIMIT 1").fetchone() or (
         0,
         GENESIS,
     )
     text = _detail_encoder.encode(dict(detail or {})).decode()
-    entry = Entry(last_id + 1, to_text(at), actor, action, target, text, address)
+    entry = HashedEntry(last_id + 1, to_text(at), actor, action, target, text, address)
     db.conn.execute(
         "INSERT INTO audit (id, at, actor, action, target, detail, address, previous, hash) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -68,7 +66,7 @@ def read(
     actor: str | None = None,
     since: datetime | None = None,
 ) -> tuple[list[AuditEntry], str | None]:
-    """One page, newest first, with the cursor of the next one (None on the last).
+    """Return one page, newest first, with the cursor of the next one (None on the last).
 
     `action` is compared whole; `actor` is a whole actor or the subject in front of its key.
     """
@@ -96,15 +94,15 @@ def read(
 
 
 def verify(db: Database) -> ChainReport:
-    """Walk the whole log, one row in memory at a time; reports edits, removals inside it, and reordering."""
+    """Walk the whole log, one row in memory at a time; report edits, removals inside it, and reordering."""
     return follow(_links(db))
 
 
-def _links(db: Database) -> Iterator[Link]:
+def _links(db: Database) -> Iterator[ChainLink]:
     for row in db.conn.execute(
         "SELECT id, at, actor, action, target, detail, address, previous, hash FROM audit ORDER BY id"
     ):
-        yield Link(Entry(*row[:7]), row[7], row[8])
+        yield ChainLink(HashedEntry(*row[:7]), row[7], row[8])
 
 
 def _entry(row: tuple[Any, ...]) -> AuditEntry:

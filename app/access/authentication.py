@@ -1,6 +1,4 @@
-"""Who sent a request: tokens checked with signature and database at most once, otherwise by two look-ups."""
-
-from __future__ import annotations
+"""Who sent a request: a token is checked by signature and database once, from then on by two look-ups."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -8,13 +6,13 @@ from datetime import datetime
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec.structs import replace
 
-from app.access.key_activity import Sightings
-from app.access.key_store import KeyRecord, find_key, holder_of, marked_keys
+from app.access.key_activity import KeyActivity
+from app.access.key_store import KeyRecord, find_key, fingerprinted_keys, holder_of
 from app.access.limits import TokenBuckets
 from app.access.networks import source_of
 from app.access.principal import Principal, anonymous
 from app.access.refusals import invalid_key, too_fast
-from app.access.token_cache import MAX_ENTRIES, Verified, VerifiedTokens, digest_of, known_again
+from app.access.token_cache import MAX_ENTRIES, CachedToken, TokenCache, recognised, token_digest
 from app.access.tokens import MAX_LENGTH, BadToken, Claims, decode_token
 from app.http.problem import Problem
 from app.http.timestamps import from_text
@@ -31,7 +29,10 @@ class KeyRefused(Exception):
 
 
 class Authenticator:
-    """Knows the tokens seen before and the keys revoked since; `failures` counts refusals per source."""
+    """Checks tokens; it keeps those seen before, and the keys revoked since.
+
+    `failures` counts refusals per source.
+    """
 
     def __init__(
         self,
@@ -39,28 +40,29 @@ class Authenticator:
         signing_keys: SigningKeys,
         issuer: str,
         failures: TokenBuckets,
-        sightings: Sightings,
+        activity: KeyActivity,
     ) -> None:
         self._storage = storage
         self._signing_keys = signing_keys
         self._issuer = issuer
         self._failures = failures
-        self._sightings = sightings
-        self._verified = VerifiedTokens()
+        self._activity = activity
+        self._cache = TokenCache()
         self._revoked: set[str] = set()
 
     async def remember(self, now: datetime) -> None:
-        """Know the tokens that this instance signed and whose keys hold, before anybody comes (decision 0018).
+        """Put the tokens of valid keys that this instance signed into the cache, before the first request.
 
-        Those of a signing key that was retired meanwhile are not among them, and are refused as before.
+        Tokens of a signing key that was retired are not among them, and are refused as before. Why:
+        docs/decisions/0018.
         """
-        marked = await self._storage.read(lambda db: marked_keys(db, now, MAX_ENTRIES))
-        for digest, record in known_again(marked, self._signing_keys.of("access")):
+        found = await self._storage.read(lambda db: fingerprinted_keys(db, now, MAX_ENTRIES))
+        for digest, record in recognised(found, self._signing_keys.of("access")):
             end = None if record.expires_at is None else from_text(record.expires_at).replace(microsecond=0)
-            self._verified.put(digest, Verified(holder_of(record, ""), end))
+            self._cache.put(digest, CachedToken(holder_of(record, ""), end))
 
     async def authenticate(self, headers: Mapping[str, str], address: str, now: datetime) -> Principal:
-        """See `Gatekeeper.authenticate`."""
+        """Return who sent these headers; see `Gatekeeper.authenticate`."""
         header = headers.get("authorization")
         if header is None:
             return anonymous(address)
@@ -68,19 +70,19 @@ class Authenticator:
         token = token.strip(" ")
         if scheme.lower() != "bearer" or not token or len(token) > MAX_LENGTH or not token.isascii():
             raise self._refusal("malformed", address, now)
-        verified = self._verified.get(token) or self._verify(token, address, now)
-        principal = verified.principal
+        cached = self._cache.get(token) or self._verify(token, address, now)
+        principal = cached.principal
         if principal.key_id in self._revoked:
             raise self._refusal("revoked", address, now)
-        if verified.expires_at is not None and now >= verified.expires_at:
+        if cached.expires_at is not None and now >= cached.expires_at:
             raise self._refusal("expired", address, now)
-        self._sightings.seen(principal.key_id, now)
+        self._activity.seen(principal.key_id, now)
         if principal.address != address:
-            principal = verified.principal = replace(principal, address=address)
+            principal = cached.principal = replace(principal, address=address)
         return principal
 
     def holder(self, token: str, now: datetime) -> KeyRecord:
-        """The record of a token that would be accepted now; nobody is charged, and nobody counts as seen.
+        """Return the record of a token that would be accepted now, without charging or recording its holder.
 
         Raises `KeyRefused`.
         """
@@ -94,22 +96,22 @@ class Authenticator:
         self._revoked.add(key_id)
 
     def signing_key_retired(self) -> None:
-        """Check every token anew: the key that signed it may be gone."""
-        self._verified.clear()
+        """Check every token again: the key that signed it may be gone."""
+        self._cache.clear()
 
-    def _verify(self, token: str, address: str, now: datetime) -> Verified:
+    def _verify(self, token: str, address: str, now: datetime) -> CachedToken:
         try:
             record, claims = self._known(token, now)
         except KeyRefused as error:
             raise self._refusal(error.reason, address, now) from error
         if record.revoked_at is not None:
             self._revoked.add(record.id)
-        verified = Verified(holder_of(record, address), claims.expires_at)
-        self._verified.put(digest_of(token), verified)
-        return verified
+        cached = CachedToken(holder_of(record, address), claims.expires_at)
+        self._cache.put(token_digest(token), cached)
+        return cached
 
     def _known(self, token: str, now: datetime) -> tuple[KeyRecord, Claims]:
-        """What a token says and the record that it stands for, which may be revoked. Raises `KeyRefused`."""
+        """Return the record that a token stands for, which may be revoked, and its claims; raises `KeyRefused`."""
         try:
             claims = decode_token(token, self._access_key, self._issuer, now)
         except BadToken as error:

@@ -1,7 +1,5 @@
 """Polls that found nothing new, counted in memory: one audit entry per key and hour, not one per poll."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
-class PullCount:
+class PollCount:
     """How often one key polled in the hour that began at `hour`."""
 
     key_id: str
@@ -26,13 +24,13 @@ class PullCount:
     polls: int
 
 
-class PullCounter:
+class PollCounter:
     """Counts polls per key and hour; what is not yet flushed is lost in a crash."""
 
     def __init__(self) -> None:
         self._hour: datetime | None = None
         self._current: Counter[str] = Counter()
-        self._done: list[PullCount] = []
+        self._done: list[PollCount] = []
 
     def count(self, key_id: str, now: datetime) -> None:
         """Count one poll; costs no I/O."""
@@ -41,8 +39,8 @@ class PullCounter:
             self._hour = now.replace(minute=0, second=0, microsecond=0)
         self._current[key_id] += 1
 
-    def flush(self, now: datetime, force: bool = False) -> list[PullCount]:
-        """Take the counts of finished hours, with `force` (at shutdown) those of the running hour too."""
+    def flush(self, now: datetime, force: bool = False) -> list[PollCount]:
+        """Take the counts of finished hours; with `force` (at shutdown) those of the running hour too."""
         if force or (self._hour is not None and now >= self._hour + HOUR):
             self._close_hour()
         done, self._done = self._done, []
@@ -50,12 +48,12 @@ class PullCounter:
 
     def _close_hour(self) -> None:
         if self._hour is not None:
-            self._done += [PullCount(key, self._hour, polls) for key, polls in self._current.items()]
+            self._done += [PollCount(key, self._hour, polls) for key, polls in self._current.items()]
         self._hour = None
         self._current = Counter()
 
 
-def append_pulls(db: Database, counts: Iterable[PullCount], now: datetime) -> None:
+def append_polls(db: Database, counts: Iterable[PollCount], now: datetime) -> None:
     """Write counts to the audit log, one entry `rules.unchanged` each; only the local operator has no record."""
     for count in counts:
         record = find_key(db, count.key_id)

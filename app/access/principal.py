@@ -10,7 +10,7 @@ Enrolment = Literal["admin", "self"]
 
 
 class Role(StrEnum):
-    """What the holder of a key is; each route names the roles that it serves."""
+    """The role of a key; each route names the roles that it serves."""
 
     AGENT = "agent"
     PARTNER = "partner"
@@ -35,7 +35,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def actor(self) -> str:
-        """How the audit log names this principal: `agent-7 (key 3f2a9c0d11e2b3a4)`, `local`, `anonymous`."""
+        """The name of this principal in the audit log: `agent-7 (key 3f2a9c0d11e2b3a4)`, `local`, `anonymous`."""
         return self.subject if self.is_local or not self.key_id else f"{self.subject} (key {self.key_id})"
 
     @property
@@ -53,11 +53,11 @@ LOCAL = Principal(
     site=None,
     address="local",
 )
-"""Whoever can open the instance's unix socket: the operating system has already decided who that is."""
+"""The user of the instance's unix socket: the operating system decides who can open it."""
 
 
 def anonymous(address: str) -> Principal:
-    """Somebody without a key."""
+    """Return the principal of a caller without a key."""
     return Principal(
         key_id="",
         role=None,

@@ -39,7 +39,7 @@ class NewKey(msgspec.Struct):
     site: str | None = None
 
 
-class HeldKey(msgspec.Struct):
+class PresentedKey(msgspec.Struct):
     """The body of `POST /api/admin/keys/check`."""
 
     token: str
@@ -90,7 +90,7 @@ async def show_keys(request: AnyRequest) -> Response[bytes]:
 @post("/api/admin/keys/check", guards=_admins, status_code=200)
 async def check_key(request: AnyRequest) -> Response[bytes]:
     """Is this token accepted, and whose is it? `key` is null and `reason` says why when it is not."""
-    body = await read_body(request, HeldKey)
+    body = await read_body(request, PresentedKey)
     try:
         record = _gatekeeper(request).holder(body.token, instant_of(request))
     except KeyRefused as error:

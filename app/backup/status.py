@@ -1,10 +1,10 @@
 """How the last backups went, in `<state>/backup.json`: for `/metrics`, `doctor` and whoever else asks."""
 
-import os
-import secrets
 from pathlib import Path
 
 import msgspec
+
+from app.storage.files import write_private
 
 FILE = "backup.json"
 
@@ -49,13 +49,4 @@ def read_status(state_dir: Path) -> BackupStatus:
 
 def write_status(state_dir: Path, status: BackupStatus) -> None:
     """Replace the status, whole or not at all; raises `OSError`."""
-    partial = state_dir / f".{FILE}.{secrets.token_hex(4)}"
-    try:
-        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(status), indent=2) + b"\n")
-            file.flush()
-            os.fsync(fd)
-        partial.replace(state_dir / FILE)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_private(state_dir / FILE, msgspec.json.format(msgspec.json.encode(status), indent=2) + b"\n")

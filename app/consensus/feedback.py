@@ -15,7 +15,7 @@ from app.consensus.policy import ConsensusPolicy
 from app.consensus.states import SERVED
 from app.consensus.store import load_case, move, retire
 from app.http.timestamps import to_text
-from app.rules.store import HeldRule, rule_of_pattern, rules_with_id
+from app.rules.store import StoredRule, rule_of_pattern, rules_with_id
 
 AUTOMATIC = "consensus"
 """How the audit log names what follows from votes alone."""
@@ -151,7 +151,7 @@ def tallies(db: Database, policy: ConsensusPolicy) -> list[Tally]:
     return sorted(found, key=lambda tally: (-tally.counted, -tally.false_positives, tally.rule_id))
 
 
-def _rule_named(db: Database, asked: str) -> HeldRule:
+def _rule_named(db: Database, asked: str) -> StoredRule:
     """The rule that an agent means: one in service before one that is not, an id before a pattern hash."""
     held = sorted(rules_with_id(db, asked), key=lambda rule: rule.state not in ("active", "canary"))
     found = held[0] if held else rule_of_pattern(db, asked)
@@ -160,5 +160,5 @@ def _rule_named(db: Database, asked: str) -> HeldRule:
     return found
 
 
-def _key_of(rule: HeldRule) -> str:
+def _key_of(rule: StoredRule) -> str:
     return rule.rule_id if rule.pattern_hash is None else proposal_key(rule.pattern_hash)

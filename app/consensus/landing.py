@@ -15,7 +15,7 @@ from app.consensus.policy import ConsensusPolicy
 from app.consensus.states import Status
 from app.consensus.store import Case, load_case, move, note_gate, variant_text
 from app.http.timestamps import to_text
-from app.rules.store import COMMUNITY, free_id, hold_rule, put_text, rule_of_pattern
+from app.rules.store import COMMUNITY, free_id, put_text, rule_of_pattern, store_rule
 
 
 class Landed(Enum):
@@ -102,7 +102,7 @@ def _still_chosen(db: Database, case: Case, choice: Choice) -> bool:
 def _serve(db: Database, case: Case, rule_id: str, digest: str, now: datetime, *, staged: bool) -> Landed:
     at, pattern_hash = to_text(now), case.proposal.pattern_hash
     status = move(db, case, Event.GATE_PASSED, at, staged=staged)
-    hold_rule(
+    store_rule(
         db,
         origin=COMMUNITY,
         rule_id=rule_id,

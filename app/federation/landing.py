@@ -16,7 +16,7 @@ from app.federation.sources.collected import Collected, Failure
 from app.federation.upstream import UpstreamBase
 from app.http.timestamps import to_text
 from app.overlay.store import settle as settle_overlay
-from app.rules.store import hold_rule, withdraw, yield_id
+from app.rules.store import store_rule, withdraw, yield_id
 
 AUTOMATIC = "federation"
 """How the audit log names pulls, which nobody in particular asks for."""
@@ -126,7 +126,7 @@ def put_in_service(
             withdraw(db, origin=upstream.origin, rule_id=change.rule_id, reason="upstream dropped it", at=at)
             continue
         yield_id(db, change.rule_id, at)
-        hold_rule(
+        store_rule(
             db,
             origin=upstream.origin,
             rule_id=change.rule_id,

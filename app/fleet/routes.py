@@ -133,7 +133,7 @@ async def _terms(request: AnyRequest) -> dict[str, Any]:
     """What the fleet is held against; what was seen until now is written first, unless the disk is full."""
     state, now = request.app.state, instant_of(request)
     with contextlib.suppress(StorageUnavailable):
-        await write_sightings(state.storage, state.gatekeeper.sightings)
+        await write_sightings(state.storage, state.gatekeeper.activity)
     edition = state.publisher.edition
     return {
         "newest": edition.serial if edition is not None else 0,

@@ -17,7 +17,7 @@ from app.overlay.config import Overlay, PinOverlay, ReplaceOverlay, SeverityOver
 from app.overlay.entries import Decision
 from app.overlay.text import fit, read_replacement
 from app.overlay.views import Compared, Listed
-from app.rules.inspect import look_at
+from app.rules.inspect import inspect_untrusted
 from app.rules.local import ImportRefused
 from app.sandbox import Sandbox
 from app.storage import Storage
@@ -85,7 +85,9 @@ class Overlays:
         Raises `EntryRefused`, `ImportRefused` with every mistake of the text, and `SandboxError`.
         """
         if text is not None:
-            replacement = fit(decision.rule_id, "text", text, await self._sandbox.call(look_at, text))
+            replacement = fit(
+                decision.rule_id, "text", text, await self._sandbox.call(inspect_untrusted, text)
+            )
             decision = msgspec.structs.replace(decision, replacement=replacement)
         at = to_text(by.now)
 

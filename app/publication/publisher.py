@@ -19,7 +19,7 @@ from app.publication.compose import Difference, Member, compose, difference, in_
 from app.publication.edition import Edition, Sign, print_edition
 from app.publication.errors import NothingHeld
 from app.publication.policy import PublicationPolicy
-from app.sandbox.sandbox import give_back
+from app.sandbox.sandbox import give_back_memory
 from app.signing.keys import SigningKeys
 from app.storage import Storage
 
@@ -139,7 +139,7 @@ class Publisher:
 
         await self._storage.write(keep)
         self._edition = edition
-        await asyncio.to_thread(give_back)
+        await asyncio.to_thread(give_back_memory)
         log.info(
             "published",
             extra={

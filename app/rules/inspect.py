@@ -14,7 +14,7 @@ from app.rules.errors import GuardRefusal, RuleTextError
 from app.rules.gate import gate
 from app.rules.guard import guard_text
 from app.rules.rule import RuleFacts, as_mapping, as_text, facts
-from app.rules.validate import Problem, Profile, problems, warnings
+from app.rules.validate import Profile, RuleProblem, problems, warnings
 from app.rules.yaml_text import parse_mapping
 
 
@@ -28,8 +28,8 @@ class Inspection(msgspec.Struct, frozen=True):
     text_digest: str
     detection_digest: str | None
     facts: RuleFacts | None
-    problems: tuple[Problem, ...]
-    warnings: tuple[Problem, ...]
+    problems: tuple[RuleProblem, ...]
+    warnings: tuple[RuleProblem, ...]
     guard_text: str | None
     guard_refusal: str | None
 
@@ -62,7 +62,7 @@ def _is_classified(doc: dict[str, object]) -> bool:
     return bool(category) and all(as_text(doc.get(key)) for key in ("id", "title", "severity"))
 
 
-class Look(msgspec.Struct, frozen=True):
+class InspectionResult(msgspec.Struct, frozen=True):
     """What a text is; when it is no rule text at all, `inspection` is None and `field` and `reason` say why."""
 
     inspection: Inspection | None
@@ -70,12 +70,12 @@ class Look(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-def look_at(text: str) -> Look:
+def inspect_untrusted(text: str) -> InspectionResult:
     """Inspect a text as a complete published rule."""
     try:
-        return Look(inspect_text(text, profile=Profile.PUBLISHED))
+        return InspectionResult(inspect_text(text, profile=Profile.PUBLISHED))
     except RuleTextError as error:
-        return Look(None, error.field, error.reason)
+        return InspectionResult(None, error.field, error.reason)
 
 
 class CheckResult(msgspec.Struct, frozen=True):
@@ -88,7 +88,7 @@ class CheckResult(msgspec.Struct, frozen=True):
 
 def check_text(text: str, quality: Literal["standard", "strict"]) -> CheckResult:
     """Run the whole gate on a text; bounded only by the sandbox's deadline."""
-    look = look_at(text)
+    look = inspect_untrusted(text)
     if look.inspection is None:
         return CheckResult(False, (f"{look.field}: {look.reason}",), None)
     report = gate(text, quality=quality)

@@ -7,11 +7,11 @@ from typing import Literal
 import msgspec
 from sqlite_utils import Database
 
-from app.rules.inspect import Inspection, look_at
-from app.rules.store import LOCAL, hold_rule, put_text, rules_with_id, withdraw, yield_id
+from app.rules.inspect import Inspection, inspect_untrusted
+from app.rules.store import LOCAL, put_text, rules_with_id, store_rule, withdraw, yield_id
 from app.sandbox import Sandbox, SandboxError
 
-Change = Literal["added", "changed", "unchanged"]
+ImportChange = Literal["added", "changed", "unchanged"]
 
 
 class RuleFile(msgspec.Struct, frozen=True):
@@ -21,17 +21,17 @@ class RuleFile(msgspec.Struct, frozen=True):
     text: str
 
 
-class Imported(msgspec.Struct, frozen=True, rename="camel"):
+class ImportedRule(msgspec.Struct, frozen=True, rename="camel"):
     """What became of one text."""
 
     name: str
     rule_id: str
-    change: Change
+    change: ImportChange
     warnings: tuple[str, ...]
     guard_refusal: str | None
 
 
-class Mistake(msgspec.Struct, frozen=True):
+class RuleFileError(msgspec.Struct, frozen=True):
     """One reason why nothing was imported: which text, which field, what to do."""
 
     name: str
@@ -42,7 +42,7 @@ class Mistake(msgspec.Struct, frozen=True):
 class ImportRefused(Exception):
     """Nothing was imported; `mistakes` has every reason, not just the first."""
 
-    def __init__(self, mistakes: Sequence[Mistake]) -> None:
+    def __init__(self, mistakes: Sequence[RuleFileError]) -> None:
         super().__init__(f"{len(mistakes)} mistakes")
         self.mistakes = list(mistakes)
 
@@ -58,32 +58,36 @@ async def inspect_files(sandbox: Sandbox, files: Sequence[RuleFile]) -> list[Ins
     return inspected
 
 
-async def sort_files(sandbox: Sandbox, files: Sequence[RuleFile]) -> tuple[list[Inspected], list[Mistake]]:
+async def sort_files(
+    sandbox: Sandbox, files: Sequence[RuleFile]
+) -> tuple[list[Inspected], list[RuleFileError]]:
     """Look at every text in the sandbox; returns what is a rule, and all that is wrong with the others."""
     looks = await asyncio.gather(
-        *(sandbox.call(look_at, file.text) for file in files), return_exceptions=True
+        *(sandbox.call(inspect_untrusted, file.text) for file in files), return_exceptions=True
     )
     inspected: list[Inspected] = []
-    mistakes: list[Mistake] = []
+    mistakes: list[RuleFileError] = []
     names: dict[str, str] = {}
     for file, look in zip(files, looks, strict=True):
         if isinstance(look, SandboxError):
-            mistakes.append(Mistake(file.name, "text", str(look)))
+            mistakes.append(RuleFileError(file.name, "text", str(look)))
         elif isinstance(look, BaseException):
             raise look
         elif look.inspection is None:
-            mistakes.append(Mistake(file.name, look.field, look.reason))
+            mistakes.append(RuleFileError(file.name, look.field, look.reason))
         elif look.inspection.problems or look.inspection.facts is None:
-            mistakes += [Mistake(file.name, p.field, p.message) for p in look.inspection.problems]
+            mistakes += [RuleFileError(file.name, p.field, p.message) for p in look.inspection.problems]
         elif other := names.get(look.inspection.facts.rule_id):
-            mistakes.append(Mistake(file.name, "id", f"{other} has the same id; give one of them another"))
+            mistakes.append(
+                RuleFileError(file.name, "id", f"{other} has the same id; give one of them another")
+            )
         else:
             names[look.inspection.facts.rule_id] = file.name
             inspected.append((file, look.inspection))
     return inspected, mistakes
 
 
-def hold_local(db: Database, inspected: Sequence[Inspected], at: str) -> list[Imported]:
+def store_local(db: Database, inspected: Sequence[Inspected], at: str) -> list[ImportedRule]:
     """Hold every text as a local rule, inside the caller's transaction.
 
     A community rule gives its id up; an id that upstream holds raises `ImportRefused`.
@@ -94,15 +98,15 @@ def hold_local(db: Database, inspected: Sequence[Inspected], at: str) -> list[Im
     return [_hold(db, file, inspection, at) for file, inspection in inspected]
 
 
-def hold_possible(
+def store_possible(
     db: Database, inspected: Sequence[Inspected], at: str
-) -> tuple[list[Imported], list[Mistake]]:
+) -> tuple[list[ImportedRule], list[RuleFileError]]:
     """Hold those texts that can be held, inside the caller's transaction; returns why the others were not.
 
     For senders that repeat themselves: unlike an import, it brings back nothing that an admin withdrew.
     """
-    imported: list[Imported] = []
-    mistakes: list[Mistake] = []
+    imported: list[ImportedRule] = []
+    mistakes: list[RuleFileError] = []
     for file, inspection in inspected:
         mistake = _taken(db, file, inspection) or _withdrawn(db, file, inspection)
         if mistake is None:
@@ -118,34 +122,36 @@ def withdraw_local(db: Database, rule_id: str, reason: str, at: str) -> bool:
     return bool(held) and withdraw(db, origin=LOCAL, rule_id=rule_id, reason=reason, at=at)
 
 
-def _taken(db: Database, file: RuleFile, inspection: Inspection) -> Mistake | None:
+def _taken(db: Database, file: RuleFile, inspection: Inspection) -> RuleFileError | None:
     """Does upstream hold the id?"""
     rule_id = inspection.facts.rule_id if inspection.facts else ""
     for rule in rules_with_id(db, rule_id):
         if rule.origin.startswith("upstream:") and rule.state == "active":
-            return Mistake(file.name, "id", f"{rule.origin} already has {rule_id}; give this rule another id")
+            return RuleFileError(
+                file.name, "id", f"{rule.origin} already has {rule_id}; give this rule another id"
+            )
     return None
 
 
-def _withdrawn(db: Database, file: RuleFile, inspection: Inspection) -> Mistake | None:
+def _withdrawn(db: Database, file: RuleFile, inspection: Inspection) -> RuleFileError | None:
     """Did an admin take the local rule with this id out of service?"""
     rule_id = inspection.facts.rule_id if inspection.facts else ""
     if any(rule.origin == LOCAL and rule.state == "withdrawn" for rule in rules_with_id(db, rule_id)):
-        return Mistake(file.name, "id", f"{rule_id} was withdrawn here; import it to bring it back")
+        return RuleFileError(file.name, "id", f"{rule_id} was withdrawn here; import it to bring it back")
     return None
 
 
-def _hold(db: Database, file: RuleFile, inspection: Inspection, at: str) -> Imported:
+def _hold(db: Database, file: RuleFile, inspection: Inspection, at: str) -> ImportedRule:
     rule_id = inspection.facts.rule_id if inspection.facts else ""
     mine = [rule for rule in rules_with_id(db, rule_id) if rule.origin == LOCAL]
-    change: Change = "changed" if mine else "added"
+    change: ImportChange = "changed" if mine else "added"
     if mine and mine[0].state == "active" and mine[0].digest == inspection.text_digest:
         change = "unchanged"
     else:
         yield_id(db, rule_id, at)
         digest = put_text(db, inspection, file.text)
-        hold_rule(db, origin=LOCAL, rule_id=rule_id, digest=digest, state="active", at=at)
-    return Imported(
+        store_rule(db, origin=LOCAL, rule_id=rule_id, digest=digest, state="active", at=at)
+    return ImportedRule(
         name=file.name,
         rule_id=rule_id,
         change=change,

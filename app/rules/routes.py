@@ -16,15 +16,15 @@ from app.http.envelope import AnyRequest, answer
 from app.http.paging import cursor_for, page_of
 from app.http.problem import Problem, conflict, not_found
 from app.http.timestamps import to_text
-from app.rules.listing import FILTERS, list_rules, show_rule
 from app.rules.local import (
-    Imported,
+    ImportedRule,
     ImportRefused,
     RuleFile,
-    hold_local,
     inspect_files,
+    store_local,
     withdraw_local,
 )
+from app.rules.store import FILTERS, list_rules, show_rule
 
 IMPORT_MAX_BYTES = 64 * 1024 * 1024
 """785 published rules are 7.6 MB of JSON."""
@@ -73,8 +73,8 @@ async def import_rules(request: AnyRequest) -> Response[bytes]:
     body = await read_body(request, ImportBody)
     now, actor, address = instant_of(request), actor_of(request), principal_of(request).address
 
-    def keep(db: Database) -> list[Imported]:
-        imported = hold_local(db, inspected, to_text(now))
+    def keep(db: Database) -> list[ImportedRule]:
+        imported = store_local(db, inspected, to_text(now))
         changed = [rule.rule_id for rule in imported if rule.change != "unchanged"]
         if changed:
             audit_store.append(

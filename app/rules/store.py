@@ -4,17 +4,20 @@ A row belongs to `(origin, rule_id)`, so no origin can overwrite another's rule;
 settled when the set is composed, and never arises with the community's rules: a new one takes a free id
 (`free_id`), and one in service gives its id up to an upstream or local rule (`yield_id`). On the public server a
 proposal with the id of an official rule replaces that rule.
+
+Queries for looking at held rules.
 """
 
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, count
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from sqlite_utils import Database
 
+from app.http.paging import Page
 from app.rules.edit import with_id
 from app.rules.inspect import Inspection, inspect_text
 from app.rules.validate import Profile
@@ -25,17 +28,17 @@ COMMUNITY = "community"
 LOCAL = "local"
 """The origin of rules that an admin of this instance wrote; upstream ones are `upstream:<name>`."""
 
-State = Literal["active", "canary", "quarantined", "withdrawn"]
+RuleState = Literal["active", "canary", "quarantined", "withdrawn"]
 
 
 @dataclass(frozen=True, slots=True)
-class HeldRule:
+class StoredRule:
     """One rule of one origin. `pattern_hash` is the proposal of a community rule; instants are texts."""
 
     origin: str
     rule_id: str
     digest: str
-    state: State
+    state: RuleState
     pattern_hash: str | None
     reason: str | None
     first_seen: str
@@ -81,13 +84,13 @@ def put_text(db: Database, inspection: Inspection, text: str) -> str:
     return inspection.text_digest
 
 
-def hold_rule(
+def store_rule(
     db: Database,
     *,
     origin: str,
     rule_id: str,
     digest: str,
-    state: State,
+    state: RuleState,
     at: str,
     pattern_hash: str | None = None,
     reason: str | None = None,
@@ -116,7 +119,9 @@ def hold_rule(
         db.conn.execute(_INSERT, [origin, rule_id, digest, state, pattern_hash, reason, at, at, None, None])
 
 
-def set_state(db: Database, *, origin: str, rule_id: str, state: State, reason: str | None, at: str) -> bool:
+def set_state(
+    db: Database, *, origin: str, rule_id: str, state: RuleState, reason: str | None, at: str
+) -> bool:
     """Change the state of a rule that `origin` holds; False when it holds none with this id."""
     changed = db.conn.execute(
         "UPDATE rule SET state = ?, reason = ?, changed_at = ? WHERE origin = ? AND rule_id = ?",
@@ -130,16 +135,16 @@ def withdraw(db: Database, *, origin: str, rule_id: str, reason: str, at: str) -
     return set_state(db, origin=origin, rule_id=rule_id, state="withdrawn", reason=reason, at=at)
 
 
-def rules_with_id(db: Database, rule_id: str) -> list[HeldRule]:
+def rules_with_id(db: Database, rule_id: str) -> list[StoredRule]:
     """Every origin's rule with this id, in any state."""
     rows = db.conn.execute(f"SELECT {_COLUMNS} FROM rule WHERE rule_id = ? ORDER BY origin", [rule_id])
-    return [HeldRule(*row) for row in rows]
+    return [StoredRule(*row) for row in rows]
 
 
-def rule_of_pattern(db: Database, pattern_hash: str) -> HeldRule | None:
+def rule_of_pattern(db: Database, pattern_hash: str) -> StoredRule | None:
     """The community rule that came of this proposal, in any state."""
     row = db.conn.execute(f"SELECT {_COLUMNS} FROM rule WHERE pattern_hash = ?", [pattern_hash]).fetchone()
-    return HeldRule(*row) if row else None
+    return StoredRule(*row) if row else None
 
 
 def free_id(db: Database, wanted: str, pattern_hash: str) -> str:
@@ -185,3 +190,65 @@ def _local_ids(pattern_hash: str) -> Iterator[str]:
     for number in count():
         seed = f"{pattern_hash}#{number}" if number else pattern_hash
         yield f"ATR-LOCAL-{hashlib.sha256(seed.encode()).hexdigest()[:8]}"
+
+
+FILTERS = ("origin", "state", "category", "severity")
+_SUMMARY = (
+    "SELECT r.rule_id, r.origin, r.state, t.title, t.category, t.severity, t.mitre_techniques, t.tags,"
+    " r.digest, r.pattern_hash, r.reason, r.first_seen, r.changed_at, t.guard_refusal,"
+    " r.source, v.label, r.excluded, t.warnings, t.text"
+    " FROM rule r JOIN rule_text t ON t.digest = r.digest LEFT JOIN upstream_version v ON v.id = r.version"
+)
+_BRIEF = 17
+"""Columns of a summary: all but warnings and text."""
+
+
+class RuleDetail(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """One held rule as people see it.
+
+    Of an upstream's rule, `source` is its provenance on the wire, `upstream_version` the label of the newest version
+    of the upstream with this very text, and `excluded` why a filter keeps it from being served.
+    """
+
+    rule_id: str
+    origin: str
+    state: str
+    title: str
+    category: str
+    severity: str
+    mitre_techniques: str
+    tags: str
+    digest: str
+    pattern_hash: str | None
+    reason: str | None
+    first_seen: str
+    changed_at: str
+    guard_refusal: str | None
+    source: str | None
+    upstream_version: str | None
+    excluded: str | None
+    warnings: list[Any] = []
+    text: str = ""
+
+
+def list_rules(db: Database, page: Page, wanted: dict[str, str]) -> list[RuleDetail]:
+    """Held rules by id, without their texts; `wanted` are exact matches of `FILTERS`."""
+    clauses = [f"{name} = :{name}" for name in FILTERS if name in wanted]
+    values: dict[str, Any] = {**wanted, "limit": page.limit}
+    if page.after is not None:
+        clauses.append("(r.rule_id, r.origin) > (:after_id, :after_origin)")
+        values["after_id"], values["after_origin"] = page.after
+    where = f" WHERE {' AND '.join(clauses)}" if clauses else ""
+    rows = db.execute(f"{_SUMMARY}{where} ORDER BY r.rule_id, r.origin LIMIT :limit", values)
+    return [RuleDetail(*row[:_BRIEF]) for row in rows]
+
+
+def show_rule(db: Database, rule_id: str) -> list[RuleDetail]:
+    """Every origin's rule with this id, with text and warnings."""
+    rows = db.execute(f"{_SUMMARY} WHERE r.rule_id = ? ORDER BY r.origin", [rule_id])
+    return [
+        msgspec.structs.replace(
+            RuleDetail(*row[:_BRIEF]), warnings=msgspec.json.decode(row[_BRIEF]), text=row[_BRIEF + 1]
+        )
+        for row in rows
+    ]

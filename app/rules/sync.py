@@ -18,7 +18,7 @@ from app.access.principal import Role
 from app.http.body import read_body
 from app.http.envelope import AnyRequest, answer
 from app.http.timestamps import to_text
-from app.rules.local import Imported, Mistake, RuleFile, hold_possible, sort_files
+from app.rules.local import ImportedRule, RuleFile, RuleFileError, sort_files, store_possible
 from app.rules.routes import IMPORT_MAX_BYTES, MAX_FILES
 
 SHOWN_REASONS = 50
@@ -48,7 +48,7 @@ class Synced(msgspec.Struct, frozen=True, rename="camel"):
     count: int
     skipped: int
     changed: int
-    reasons: list[Mistake]
+    reasons: list[RuleFileError]
 
 
 @post(
@@ -64,8 +64,8 @@ async def sync_rules(request: AnyRequest) -> Response[bytes]:
     files = [RuleFile(rule.rule_id[:128], rule.rule_content) for rule in body.rules]
     inspected, mistakes = await sort_files(request.app.state.inspect_sandbox, files)
 
-    def keep(db: Database) -> tuple[list[Imported], list[Mistake]]:
-        imported, refused = hold_possible(db, inspected, to_text(now))
+    def keep(db: Database) -> tuple[list[ImportedRule], list[RuleFileError]]:
+        imported, refused = store_possible(db, inspected, to_text(now))
         changed = [rule.rule_id for rule in imported if rule.change != "unchanged"]
         if changed:
             audit_store.append(

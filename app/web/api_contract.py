@@ -11,7 +11,7 @@ from app.access.audit_chain import ChainReport
 from app.access.audit_store import AuditEntry
 from app.access.key_store import KeyRecord
 from app.access.principal import Role
-from app.access.routes import HeldKey, NewKey, NewPartnerKey, Registration
+from app.access.routes import NewKey, NewPartnerKey, PresentedKey, Registration
 from app.consensus.cycle import CycleReport
 from app.consensus.feedback import Tally
 from app.consensus.routes import (
@@ -60,9 +60,9 @@ from app.overlay.routes import AnyNewEntry
 from app.overlay.views import Compared
 from app.overlay.views import Listed as OverlayEntry
 from app.publication.routes import Reason
-from app.rules.listing import Shown as HeldRule
-from app.rules.local import Imported
+from app.rules.local import ImportedRule
 from app.rules.routes import ImportBody, WithdrawBody
+from app.rules.store import RuleDetail as HeldRule
 from app.rules.sync import PushedRules, Synced
 from app.signing.keys import KeyUse
 from app.web import api_answers as answers
@@ -162,7 +162,7 @@ CONTRACTS: Mapping[str, Contract] = {
     "POST /api/atr-feedback/settle": Contract(answers.SettledFeedback, body=Settlement),
     "POST /api/admin/keys": Contract(answers.IssuedKey, body=NewKey, status=(201,)),
     "GET /api/admin/keys": _listed(list[KeyRecord], role=Role, subject=str),
-    "POST /api/admin/keys/check": Contract(answers.CheckedKey, body=HeldKey),
+    "POST /api/admin/keys/check": Contract(answers.CheckedKey, body=PresentedKey),
     "GET /api/admin/keys/{key_id}": Contract(KeyRecord),
     "DELETE /api/admin/keys/{key_id}": Contract(KeyRecord),
     "POST /api/admin/partner-keys": Contract(answers.IssuedPartnerKey, body=NewPartnerKey, status=(201,)),
@@ -174,7 +174,7 @@ CONTRACTS: Mapping[str, Contract] = {
     "GET /api/admin/audit/verify": Contract(ChainReport),
     "GET /api/admin/rules": _listed(list[HeldRule], origin=str, state=str, category=str, severity=str),
     "GET /api/admin/rules/{rule_id}": Contract(list[HeldRule]),
-    "POST /api/admin/rules/import": Contract(list[Imported], body=ImportBody),
+    "POST /api/admin/rules/import": Contract(list[ImportedRule], body=ImportBody),
     "POST /api/admin/rules/{rule_id}/withdraw": Contract(answers.WithdrawnRule, body=WithdrawBody),
     "GET /api/admin/upstreams": Contract(list[UpstreamStatus]),
     "GET /api/admin/upstreams/{name}": Contract(UpstreamStatus),

@@ -11,7 +11,7 @@ from litestar import Litestar
 from app.access.gatekeeper import Gatekeeper
 from app.access.key_store import issuer_of
 from app.access.networks import Networks
-from app.access.poll_counter import PullCounter
+from app.access.poll_counter import PollCounter
 from app.config import Config
 from app.consensus.service import Consensus
 from app.federation.service import Federation, is_remote
@@ -103,7 +103,7 @@ async def opened(app: Litestar, config: Config, *, serving: bool) -> AsyncIterat
         own = Networks.parse((*config.access.networks, *config.consensus.nat_networks))
         votes = VoteCounter(storage, count_sandbox)
         intel = Intel(storage, pseudonyms, config.intel, config.consensus, own, votes)
-        pull_counter = PullCounter()
+        pull_counter = PollCounter()
         services = {
             "config": config,
             "storage": storage,
@@ -137,7 +137,7 @@ async def opened(app: Litestar, config: Config, *, serving: bool) -> AsyncIterat
                 overlays,
                 publisher,
                 pull_counter,
-                gatekeeper.sightings,
+                gatekeeper.activity,
                 intel,
                 votes,
                 config,

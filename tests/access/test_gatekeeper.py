@@ -116,9 +116,9 @@ async def test_looking_at_a_token_is_no_use_of_it(gatekeeper: Gatekeeper) -> Non
     assert gatekeeper.holder(token, START) == record
     with pytest.raises(KeyRefused, match="malformed"):
         gatekeeper.holder("nonsense", START)
-    assert gatekeeper.sightings.flush() == []
+    assert gatekeeper.activity.flush() == []
     await check(gatekeeper, token)
-    assert len(gatekeeper.sightings.flush()) == 1
+    assert len(gatekeeper.activity.flush()) == 1
 
 
 async def test_revocation_holds_for_a_token_never_seen_before(gatekeeper: Gatekeeper) -> None:

@@ -21,7 +21,7 @@ from app.access.guards import (
     require,
     require_reader,
 )
-from app.access.limits import Verdict
+from app.access.limits import RateVerdict
 from app.access.policy import AccessPolicy, LimitPolicy
 from app.access.principal import Role
 from app.access.routes import access_handlers
@@ -61,7 +61,7 @@ class Server:
     """A small application around the real handlers, with an edge that the tests command."""
 
     def __init__(self, state: Path, clock: Clock, access: AccessPolicy, limits: LimitPolicy) -> None:
-        self.limits: Verdict | None = None
+        self.limits: RateVerdict | None = None
         self.rotated: list[str] = []
 
         async def on_rotated(use: str) -> None:

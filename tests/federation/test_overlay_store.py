@@ -23,7 +23,7 @@ from app.overlay.views import Listed
 from app.publication.store import effective_members
 from app.rules.inspect import inspect_text
 from app.rules.local import ImportRefused
-from app.rules.store import hold_rule, put_text, withdraw
+from app.rules.store import put_text, store_rule, withdraw
 from app.rules.validate import Profile
 from app.sandbox import Sandbox
 from app.storage import Storage
@@ -84,7 +84,7 @@ class World:
             )
             rule_id = looked.facts.rule_id
             db.conn.execute("INSERT INTO upstream_rule VALUES (?, ?, ?, 'atr')", [version, rule_id, digest])
-            hold_rule(
+            store_rule(
                 db,
                 origin=f"upstream:{name}",
                 rule_id=rule_id,
@@ -341,7 +341,7 @@ async def test_local_and_community_rules_are_not_touched(world: World) -> None:
 
     def work(db: Database) -> None:
         digest = put_text(db, inspect_text(text, profile=Profile.PUBLISHED), text)
-        hold_rule(db, origin="local", rule_id=RULE, digest=digest, state="active", at=to_text(NOON))
+        store_rule(db, origin="local", rule_id=RULE, digest=digest, state="active", at=to_text(NOON))
 
     await world.storage.write(work)
     assert (await world.add("disable")).state == "idle"

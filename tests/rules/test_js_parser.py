@@ -12,7 +12,7 @@ from app.rules.redos.js_tree import (
     CharSet,
     Choice,
     Group,
-    Look,
+    LookAround,
     Repeat,
     Sequence,
     Text,
@@ -114,7 +114,7 @@ def test_the_tree_says_what_the_pattern_says() -> None:
             Sequence((Group(CharSet(True, (("a", "c"), ("-", "-")), "d"), 1), BackReference(1))),
         )
     )
-    assert parse_js(r"(?<!\x41\u{2})", unicode=False) == Look(
+    assert parse_js(r"(?<!\x41\u{2})", unicode=False) == LookAround(
         Sequence((Text("A"), Repeat(Text("u"), 2, 2, greedy=True))), behind=True, negative=True
     )
     assert parse_js(r"\u{1F600}", unicode=True) == Text("😀")

@@ -16,7 +16,7 @@ from app.rules.redos.js_tree import (
     CharSet,
     Choice,
     Group,
-    Look,
+    LookAround,
     Node,
     Repeat,
     Sequence,
@@ -97,7 +97,7 @@ class Matcher:
             return [_ANCHOR, then, node.kind]
         if isinstance(node, BackReference):
             return [_BACK, then, node.group]
-        if isinstance(node, Look):
+        if isinstance(node, LookAround):
             return [_LOOK, then, self._compile(node.body, [_MATCH]), node.behind, node.negative]
         if isinstance(node, Sequence):
             for item in reversed(node.items):
@@ -216,7 +216,7 @@ def children(node: Node) -> tuple[Node, ...]:
         return node.items
     if isinstance(node, Choice):
         return node.options
-    if isinstance(node, Repeat | Group | Look):
+    if isinstance(node, Repeat | Group | LookAround):
         return (node.body,)
     return ()
 

@@ -35,7 +35,7 @@ _CALM = 1_500  # steps that are not worth a thought
 _HARMLESS = HANG_STEPS / 100
 
 
-class Finding(msgspec.Struct, frozen=True):
+class Examination(msgspec.Struct, frozen=True):
     """What examining a pattern gave.
 
     `steps_expected` is the worst estimate for `HANG_CHARS` and `text` an attack that showed it ("" if none did).
@@ -53,17 +53,17 @@ class Finding(msgspec.Struct, frozen=True):
         return self.steps_expected > HANG_STEPS
 
 
-def examine(pattern: str, allowance: int = PATTERN_STEPS) -> Finding:
+def examine(pattern: str, allowance: int = PATTERN_STEPS) -> Examination:
     """Attack a pattern (leading flags taken off) until it hangs, all attacks are tried, or `allowance` is spent.
 
     Every attack gets a first look; those that cost many steps are then followed, the worst first. Raises
     `PatternError` when the pattern is not valid in JavaScript.
     """
     tree = parse_js(pattern, unicode=wants_unicode(pattern))
-    return _Examination(Matcher(tree), allowance).run(attacks(tree), ends(tree))
+    return _Examiner(Matcher(tree), allowance).run(attacks(tree), ends(tree))
 
 
-class _Examination:
+class _Examiner:
     """One pattern under attack: the steps spent so far and the worst that was seen."""
 
     def __init__(self, matcher: Matcher, allowance: int) -> None:
@@ -73,7 +73,7 @@ class _Examination:
         self.worst = 0.0
         self.text = ""
 
-    def run(self, tried: tuple[Attack, ...], tails: tuple[str, ...]) -> Finding:
+    def run(self, tried: tuple[Attack, ...], tails: tuple[str, ...]) -> Examination:
         """Try the attacks; see `examine`."""
         suspects: list[tuple[float, Attack, str]] = []
         for attack in tried:
@@ -85,7 +85,7 @@ class _Examination:
             if self.worst > HANG_STEPS or self.spent > self.allowance:
                 break
             self._climb(attack, end)
-        return Finding(self.worst, self.text, self.spent, complete)
+        return Examination(self.worst, self.text, self.spent, complete)
 
     def _steps(self, text: str, limit: int = _PROBE_STEPS) -> int:
         steps = self.matcher.steps(text, limit)

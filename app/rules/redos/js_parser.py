@@ -18,7 +18,7 @@ from app.rules.redos.js_tree import (
     BackReference,
     Choice,
     Group,
-    Look,
+    LookAround,
     Node,
     Repeat,
     Sequence,
@@ -171,9 +171,9 @@ class _Parser:
         body = self._choice()
         part, capture, self.items, self.options = self.open.pop()
         if part in ("(?=", "(?!"):
-            self._add(Look(body, behind=False, negative=part == "(?!"), may_repeat=not self.unicode)
+            self._add(LookAround(body, behind=False, negative=part == "(?!"), may_repeat=not self.unicode)
         elif part in ("(?<=", "(?<!"):
-            self._add(Look(body, behind=True, negative=part == "(?<!"), may_repeat=False)
+            self._add(LookAround(body, behind=True, negative=part == "(?<!"), may_repeat=False)
         else:
             self._add(Group(body, capture))
 

@@ -36,7 +36,7 @@ class Group(msgspec.Struct, frozen=True):
     capture: int
 
 
-class Look(msgspec.Struct, frozen=True):
+class LookAround(msgspec.Struct, frozen=True):
     """A look-ahead or look-behind."""
 
     body: "Node"
@@ -65,7 +65,7 @@ class Choice(msgspec.Struct, frozen=True):
     options: tuple["Node", ...]
 
 
-Node = Text | CharSet | Anchor | BackReference | Group | Look | Repeat | Sequence | Choice
+Node = Text | CharSet | Anchor | BackReference | Group | LookAround | Repeat | Sequence | Choice
 
 EMPTY = Sequence(())
 ANY = CharSet(True, (("\n", "\n"), ("\r", "\r"), ("\u2028", "\u2029")), "")

@@ -7,7 +7,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.access.audit_chain import GENESIS, Entry, Link, follow, hash_of
+from app.access.audit_chain import GENESIS, ChainLink, HashedEntry, follow, hash_of
 
 texts = st.text(max_size=12)
 contents = st.lists(
@@ -17,11 +17,11 @@ Rows = list[tuple[str, str, str, str | None, str, str | None]]
 FIELDS = ["at", "actor", "action", "target", "detail", "address"]
 
 
-def build(rows: Rows) -> list[Link]:
+def build(rows: Rows) -> list[ChainLink]:
     links, head = [], GENESIS
     for number, row in enumerate(rows, start=1):
-        entry = Entry(number, *row)
-        links.append(Link(entry, head, hash_of(head, entry)))
+        entry = HashedEntry(number, *row)
+        links.append(ChainLink(entry, head, hash_of(head, entry)))
         head = links[-1].hash
     return links
 
@@ -42,11 +42,11 @@ def test_any_edit_is_found_where_it_is(rows: Rows, data: st.DataObject) -> None:
     entry = links[place].entry
     changed = msgspec.structs.replace(entry, **{field: value})
     if changed != entry:
-        links[place] = Link(changed, links[place].previous, links[place].hash)
+        links[place] = ChainLink(changed, links[place].previous, links[place].hash)
         report = follow(links)
         assert (report.broken_at, report.entries) == (place + 1, place)
         # An edit with its hash made to fit is found one entry later, unless it was the last.
-        links[place] = Link(changed, links[place].previous, hash_of(links[place].previous, changed))
+        links[place] = ChainLink(changed, links[place].previous, hash_of(links[place].previous, changed))
         assert follow(links).broken_at == (place + 2 if place + 1 < len(links) else None)
 
 
@@ -57,7 +57,7 @@ def test_any_removal_inside_is_found(rows: Rows, data: st.DataObject) -> None:
     del links[place]
     assert follow(links).broken_at == place + 2
     renumbered = [
-        Link(msgspec.structs.replace(link.entry, id=number), link.previous, link.hash)
+        ChainLink(msgspec.structs.replace(link.entry, id=number), link.previous, link.hash)
         for number, link in enumerate(links, start=1)
     ]
     assert follow(renumbered).broken_at == place + 1
@@ -71,7 +71,7 @@ def test_any_exchange_is_found(rows: Rows, data: st.DataObject) -> None:
     links[one], links[two] = links[two], links[one]
     assert follow(links).broken_at is not None
     swapped_ids = [
-        Link(msgspec.structs.replace(link.entry, id=number), link.previous, link.hash)
+        ChainLink(msgspec.structs.replace(link.entry, id=number), link.previous, link.hash)
         for number, link in enumerate(links, start=1)
     ]
     assert follow(swapped_ids).broken_at == one + 1
@@ -82,7 +82,7 @@ def test_an_empty_chain_holds() -> None:
 
 
 def test_the_hash_can_be_computed_by_anybody() -> None:
-    entry = Entry(1, "2026-04-17T00:03:42.124Z", "agent-ä", "key.issue", None, '{"a":1}', "192.0.2.1")
+    entry = HashedEntry(1, "2026-04-17T00:03:42.124Z", "agent-ä", "key.issue", None, '{"a":1}', "192.0.2.1")
     canonical = json.dumps(
         msgspec.structs.asdict(entry), sort_keys=True, separators=(",", ":"), ensure_ascii=False
     )
