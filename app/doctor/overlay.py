@@ -20,7 +20,7 @@ def files(declared: Sequence[Overlay]) -> Iterator[Finding]:
             try:
                 read_replacement(entry)
             except ImportRefused as refused:
-                found = "; ".join(f"{m.name}: {m.field}: {m.message}" for m in refused.mistakes)
+                found = "; ".join(f"{m.name}: {m.field}: {m.message}" for m in refused.errors)
                 todo = "Mend the file and reload; until then upstream's text is served."
                 yield Finding(f"overlay {entry.rule}: text_file", "warning", found, todo)
 

@@ -137,8 +137,8 @@ async def _settled(pending: Any) -> Any:
     except ImportRefused as refused:
         raise Problem(
             422,
-            f"The text cannot replace a rule: {len(refused.mistakes)} mistakes, see detail.",
-            {"mistakes": msgspec.to_builtins(refused.mistakes)},
+            f"The text cannot replace a rule: {len(refused.errors)} mistakes, see detail.",
+            {"mistakes": msgspec.to_builtins(refused.errors)},
         ) from None
     except SandboxClosed:
         raise

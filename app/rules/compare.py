@@ -1,8 +1,7 @@
-"""What changed between two texts of one rule, field by field, as people review it.
+"""Compare rule texts: digests that say what is the same, and the fields that differ, as people review them.
 
-Called in a sandbox, since the texts are foreign: arguments and results are what msgpack carries.
-
-Digests that say whether two texts are the same text, and whether two rules detect the same thing.
+`field_changes` and `three_way` are called in a sandbox, since the texts are untrusted: arguments and results are what
+msgpack carries.
 """
 
 import hashlib
@@ -22,22 +21,22 @@ MAX_SHOWN = 400
 
 MAX_KEY_SHOWN = 80
 MAX_CHANGES = 500
-"""Most changes told; what is beyond is only counted."""
+"""Most changes listed; those beyond are only counted."""
 
 MAX_ALIGNED = 200
 """Longest list (in items) that is aligned; longer ones are compared by position. Published rules have 46."""
 
 _LEAD = 60
-"""How much of what two long values have in common is shown before their first difference."""
+"""Characters that two long values have in common which are shown before their first difference."""
 
 Path = tuple[str | int, ...]
 
 
 class FieldChange(msgspec.Struct, frozen=True):
-    """One changed field; `before` is None when it is new, `after` when it is gone.
+    """One changed field; `before` is None when it was added, `after` when it was removed.
 
     `path` is like `detection.conditions[2].value`; a list's items are numbered from 0 as in the text before, new
-    ones as in the text after. Values are shown as text: what is not text in the rule as JSON or YAML.
+    ones as in the text after. Values are shown as text: those that are not text in the rule as JSON or YAML.
     """
 
     path: str
@@ -46,7 +45,7 @@ class FieldChange(msgspec.Struct, frozen=True):
 
 
 class ThreeWay(msgspec.Struct, frozen=True):
-    """What two sides made of one text, and the fields that both changed, each to something else."""
+    """How two sides changed one text, and the fields that both changed, each to something else."""
 
     theirs: list[FieldChange]
     ours: list[FieldChange]
@@ -68,7 +67,7 @@ class _Change:
 
 
 def field_changes(before: str | None, after: str | None) -> list[FieldChange]:
-    """What changed from one rule text to another, in the order of the text; None is a text without any field.
+    """Return the changes from one rule text to another, in the order of the text; None is a text without any field.
 
     Layout, comments and the order of keys are no change. Raises `RuleTextError` when a text is no YAML mapping.
     """
@@ -105,7 +104,7 @@ def _compare(path: Path, before: object, after: object) -> Iterator[_Change]:
 
 
 def _keys_in_order(before: Mapping[str, object], after: Mapping[str, object]) -> Iterator[str]:
-    """The keys of both: those of `before` in its order, each new one behind the key that it follows in `after`."""
+    """Yield the keys of both: those of `before` in its order, new ones after the key that they follow in `after`."""
     followers: dict[str | None, list[str]] = {}
     known: str | None = None
     for key in after:
@@ -120,7 +119,7 @@ def _keys_in_order(before: Mapping[str, object], after: Mapping[str, object]) ->
 
 
 def _aligned(before: Sequence[object], after: Sequence[object]) -> Iterator[tuple[int | None, int | None]]:
-    """Pairs of positions that hold the same item, or versions of one; None where one side has none."""
+    """Yield pairs of positions that hold the same item, or versions of one; None where one side has none."""
     if max(len(before), len(after)) > MAX_ALIGNED:
         yield from _paired(range(len(before)), range(len(after)))
         return
@@ -134,7 +133,7 @@ def _aligned(before: Sequence[object], after: Sequence[object]) -> Iterator[tupl
 
 
 def _paired(old: range, new: range) -> Iterator[tuple[int | None, int | None]]:
-    """Item by item; what one side has more of is gone or new."""
+    """Pair item by item; the surplus of one side was removed or added."""
     shared = min(len(old), len(new))
     yield from zip(old, new, strict=False)
     yield from ((index, None) for index in old[shared:])
@@ -164,12 +163,12 @@ def _most_alike(
 
 
 def _members(item: object) -> set[tuple[str, str]]:
-    """What an item can share with another; only mappings have members."""
+    """Return what an item can share with another; only mappings have members."""
     return {(key, canonical_json(value)) for key, value in item.items()} if isinstance(item, dict) else set()
 
 
 def _conflicts(ours: Sequence[_Change], theirs: Sequence[_Change]) -> list[str]:
-    """Paths that both sides changed, each to something else, in the order of our side.
+    """Return the paths that both sides changed, each to something else, in the order of our side.
 
     A change of a whole mapping or list also meets every change inside it.
     """
@@ -197,10 +196,10 @@ def _disagree(one: _Change, other: _Change) -> bool:
 
 
 def _shown(changes: Sequence[_Change]) -> list[FieldChange]:
-    told = [_show(change) for change in changes[:MAX_CHANGES]]
+    shown = [_show(change) for change in changes[:MAX_CHANGES]]
     if len(changes) > MAX_CHANGES:
-        told.append(FieldChange("...", None, f"and {len(changes) - MAX_CHANGES} more changes"))
-    return told
+        shown.append(FieldChange("...", None, f"and {len(changes) - MAX_CHANGES} more changes"))
+    return shown
 
 
 def _show(change: _Change) -> FieldChange:
@@ -212,7 +211,7 @@ def _show(change: _Change) -> FieldChange:
 
 
 def _text(value: object) -> str | None:
-    """A value as text that tells `1`, `"1"` and `true` apart."""
+    """Return a value as text, such that `1`, `"1"` and `true` differ."""
     if value is _MISSING:
         return None
     if isinstance(value, str):
@@ -236,7 +235,7 @@ def _shortened(value: str | None, start: int) -> str | None:
 
 
 def _spelled(path: Iterable[str | int]) -> str:
-    """`detection.conditions[2].value`; a key with other characters stands in brackets, quoted."""
+    """Return the path as `detection.conditions[2].value`; a key with other characters is quoted, in brackets."""
     text = ""
     for step in path:
         if isinstance(step, int):
@@ -259,8 +258,8 @@ def text_digest(text: str) -> str:
 def detection_digest(doc: object) -> str | None:
     """Return the SHA-256 (hex) of what the rule detects, or None when it has no detection conditions.
 
-    Equal for texts that differ only in title, dates, comments, descriptions, false-positive notes, a leading
-    `(?i)` (every engine ignores case anyway), or, under any/all, the order and repetition of the conditions.
+    The digest is equal for texts that differ only in title, dates, comments, descriptions, false-positive notes, a
+    leading `(?i)` (every engine ignores case anyway), or, under any/all, the order and repetition of the conditions.
     """
     detection = as_mapping(as_mapping(doc).get("detection"))
     if not detection.get("conditions"):

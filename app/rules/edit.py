@@ -1,9 +1,4 @@
-"""Change one top-level value of a rule text and leave the rest as its author wrote it.
-
-Give a rule text another id and leave the rest as its author wrote it.
-
-Give a rule text another severity and leave the rest as its author wrote it.
-"""
+"""Change the id, the severity or another top-level value of a rule text; the rest stays as its author wrote it."""
 
 import re
 
@@ -16,7 +11,7 @@ def with_value(text: str, key: str, value: str) -> str:
     """Return the text with its top-level `key` set to the text `value`, comments and layout kept.
 
     The one changed line is verified by reading the result back; a text whose `key` is not on a line of its own
-    (flow style, say) is written anew from its values. Raises `RuleTextError` when the text is no YAML mapping.
+    (flow style, say) is written again from its values. Raises `RuleTextError` when the text is no YAML mapping.
     """
     wanted = {**parse_mapping(text), key: value}
     for line in _lines_of(key).finditer(text):
@@ -38,7 +33,7 @@ def _lines_of(key: str) -> re.Pattern[str]:
 
 
 def _spelled(value: str) -> str:
-    """Return the value as a YAML scalar that every reader takes for text."""
+    """Return the value as a YAML scalar that every reader reads as text."""
     return dump_yaml({"v": value}).removeprefix("v: ").rstrip("\n")
 
 

@@ -88,8 +88,8 @@ async def import_rules(request: AnyRequest) -> Response[bytes]:
     except ImportRefused as refused:
         raise Problem(
             422,
-            f"Nothing was imported: {len(refused.mistakes)} mistakes, see detail.",
-            {"mistakes": msgspec.to_builtins(refused.mistakes)},
+            f"Nothing was imported: {len(refused.errors)} mistakes, see detail.",
+            {"mistakes": msgspec.to_builtins(refused.errors)},
         ) from None
     await request.app.state.publish("rules imported")
     return answer(request, imported)

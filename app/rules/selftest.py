@@ -77,7 +77,7 @@ def plain_check(condition: Condition) -> Check:
 
 
 def case_texts(case: object) -> dict[str, str]:
-    """Return the texts of a test case by the event field they stand for ("input": any field).
+    """Return the texts of a test case by the event field that each is of ("input": any field).
 
     Published cases carry their text as `input` (text, or a mapping of event fields), or directly under a field's
     name: content, user_input, tool_response, tool_args, tool_name, tool_description, agent_output, or

@@ -1,8 +1,8 @@
-"""Check a parsed rule: hard problems that keep it out, and warnings that are only worth reading.
+"""Check a parsed rule: problems that keep it out, and warnings that do not.
 
-Hard is only what all 785 published rules satisfy. (The two JSON Schemas shipped with them reject 437 and 258 of
-them; the TypeScript engine's `validateRule`, whose checks these are, accepts all.) Bounds lie above every maximum
-measured on the published rules.
+A problem is only what none of the 785 published rules has. (The two JSON Schemas shipped with them reject 437 and
+258 of them; the TypeScript engine's `validateRule`, whose checks these are, accepts all.) Bounds lie above every
+maximum measured on the published rules.
 """
 
 import re
@@ -26,7 +26,7 @@ class Profile(Enum):
 
 
 class RuleProblem(msgspec.Struct, frozen=True, gc=False):
-    """One finding: the field it is about and one sentence that says what to do."""
+    """What is wrong with one field, in one sentence that says what to do."""
 
     field: str
     message: str
@@ -85,7 +85,7 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 def problems(doc: dict[str, object], *, profile: Profile) -> tuple[RuleProblem, ...]:
-    """Return what keeps the document from being a rule under `profile`, in the order of the text; empty is good."""
+    """Return what keeps the document from being a rule under `profile`, in the order of the text."""
     found = [*_identity(doc), *_classification(doc), *_detection(doc)]
     if profile is Profile.PUBLISHED:
         found += _published(doc)
@@ -228,7 +228,7 @@ def _warnings(doc: dict[str, object]) -> Iterator[RuleProblem]:
 
 
 def _label(holder: dict[str, object], key: str, limit: int, prefix: str = "") -> Iterator[RuleProblem]:
-    """A required one-line text."""
+    """Check a required one-line text."""
     value = holder.get(key)
     if not isinstance(value, str) or not value.strip():
         yield RuleProblem(f"{prefix}{key}", "must be a text of at least one character")

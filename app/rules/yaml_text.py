@@ -154,7 +154,7 @@ def _plain(event: ScalarEvent) -> object:
 
 
 def resolve_plain(text: str) -> str | int | float | bool | None:
-    """Return what the unquoted scalar `text` means; ValueError names a number that JSON cannot carry."""
+    """Return the value of the unquoted scalar `text`; `ValueError` names a number that JSON cannot carry."""
     first = text[:1]
     if first in _NUMBER_START:
         return _number(text)
@@ -207,7 +207,7 @@ class _Dumper(yaml.CSafeDumper):
 
 
 def _represent_str(dumper: yaml.CSafeDumper, text: str) -> yaml.ScalarNode:
-    """Quote what any reader would take for something else; keep long prose readable."""
+    """Quote text that a reader would take for something else; keep long prose readable."""
     style = None
     if "\n" in text.rstrip("\n"):
         style = "|"
@@ -217,7 +217,7 @@ def _represent_str(dumper: yaml.CSafeDumper, text: str) -> yaml.ScalarNode:
 
 
 def stays_text(text: str) -> bool:
-    """Whether the unquoted scalar would be read back as text here (the library asks YAML 1.1 the same)."""
+    """Return whether the unquoted scalar would be read as text; False for a number that JSON cannot carry."""
     try:
         return isinstance(resolve_plain(text), str)
     except ValueError:

@@ -226,10 +226,10 @@ async def test_a_replacement_is_checked_like_an_import_and_keeps_the_id(world: W
     await world.upstream_says(rule_text(RULE))
     with pytest.raises(ImportRefused) as caught:
         await world.add("replace", text=rule_text("ATR-2026-00009", severity="huge", title=""))
-    assert [mistake.field for mistake in caught.value.mistakes] == ["title", "severity"]
+    assert [error.field for error in caught.value.errors] == ["title", "severity"]
     with pytest.raises(ImportRefused) as caught:
         await world.add("replace", text=rule_text("ATR-2026-00009"))
-    assert [mistake.field for mistake in caught.value.mistakes] == ["id"]
+    assert [error.field for error in caught.value.errors] == ["id"]
     with pytest.raises(ImportRefused):
         await world.add("replace", text="- not a rule")
     assert await world.listed() == {}

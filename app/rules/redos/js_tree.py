@@ -1,10 +1,14 @@
-"""The parts a parsed JavaScript regular expression consists of; `js_parser` builds them, `blowup` walks them."""
+"""The parts of a parsed JavaScript regular expression; `js_parser` builds them, `blowup` walks them."""
 
 import msgspec
 
 
+class PatternSyntaxError(ValueError):
+    """A pattern that JavaScript does not compile; the message is a predicate without a period ("has a lone ...")."""
+
+
 class Text(msgspec.Struct, frozen=True, gc=False):
-    """A run of characters that stand for themselves."""
+    """A run of literal characters."""
 
     text: str
 

@@ -1,7 +1,7 @@
 import pytest
 
+from app.rules.redos import PATTERN_STEPS, examine
 from app.rules.redos.backtrack import Matcher
-from app.rules.redos.blowup import PATTERN_STEPS, examine
 from app.rules.redos.js_parser import parse_js, to_units, wants_unicode
 from app.rules.regexes import split_flags
 from app.rules.rule import conditions
