@@ -134,9 +134,9 @@ async def _terms(request: AnyRequest) -> dict[str, Any]:
     state, now = request.app.state, instant_of(request)
     with contextlib.suppress(StorageUnavailable):
         await write_sightings(state.storage, state.gatekeeper.activity)
-    edition = state.publisher.edition
+    served = state.publisher.served
     return {
-        "newest": edition.serial if edition is not None else 0,
+        "newest": served.serial if served is not None else 0,
         "now": to_text(now),
         "limit": stale_limit(now, state.config.fleet),
     }

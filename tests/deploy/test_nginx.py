@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from app.config import Config, ServerOptions
-from app.web.api_description import operations
 from app.web.application import create_application
+from app.web.openapi import operations
 from tests.deploy.front import NAME, SHIPPED, Front
 from tests.deploy.manager import Activated
 from tests.example_rules import rule_text
@@ -41,7 +41,7 @@ MEBIBYTE = 1024 * 1024
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with Server(tmp_path_factory.mktemp("instance"), **BEHIND_A_PROXY) as running:
         (running.folder / "rule.yaml").write_text(rule_text("ATR-2026-96001"))
-        running.cli("rules", "import", "rule.yaml")
+        running.cli("rule", "import", "rule.yaml")
         yield running
 
 
