@@ -8,7 +8,7 @@ import msgspec
 from sqlite_utils import Database
 
 from app.access.audit_chain import GENESIS, ChainLink, ChainReport, HashedEntry, follow, hash_of
-from app.http.paging import Page, cursor_for
+from app.http.paging import Page
 from app.http.timestamps import to_text
 
 _detail_encoder = msgspec.json.Encoder(order="sorted")
@@ -65,8 +65,8 @@ def read(
     action: str | None = None,
     actor: str | None = None,
     since: datetime | None = None,
-) -> tuple[list[AuditEntry], str | None]:
-    """Return one page, newest first, with the cursor of the next one (None on the last).
+) -> list[AuditEntry]:
+    """Return a page of entries and one more if there is one, newest first.
 
     `action` is compared whole; `actor` is a whole actor or the subject in front of its key.
     """
@@ -88,9 +88,7 @@ def read(
         f"SELECT {COLUMNS} FROM audit WHERE {where} ORDER BY id DESC LIMIT ?",  # noqa: S608 (our own names)
         [*values, page.limit + 1],
     ).fetchall()
-    entries = [_entry(row) for row in rows[: page.limit]]
-    more = len(rows) > page.limit
-    return entries, cursor_for([str(entries[-1].id)]) if more else None
+    return [_entry(row) for row in rows]
 
 
 def verify(db: Database) -> ChainReport:

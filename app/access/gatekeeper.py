@@ -5,7 +5,7 @@ token reads no database.
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -52,6 +52,8 @@ class Gatekeeper:
         issuer: str,
     ) -> None:
         self.signing_keys = signing_keys
+        self.on_rotated: Callable[[KeyUse], Awaitable[None]] = _nothing
+        """Called after a signing key was made, to sign again what is served."""
         self.live_bucket = TokenBuckets(limit_policy.live_burst, 1 / limit_policy.live_refill_seconds)
         self.activity = KeyActivity()
         self._authenticator = Authenticator(
@@ -243,14 +245,19 @@ class Gatekeeper:
     async def rotate_signing_key(
         self, use: KeyUse, now: datetime, *, actor: str, address: str | None = None
     ) -> str:
-        """Make a new signing key, audited, and return its id; what the old ones signed stays valid."""
+        """Make a new signing key, audited, and return its id; what the old ones signed stays valid.
+
+        What is served and was signed with the old key is signed again at once (`on_rotated`).
+        """
 
         async def rotate() -> str:
             kid = await asyncio.to_thread(self.signing_keys.rotate, use, now)
             await self._record("signing_key.rotate", kid, actor, address, now)
             return kid
 
-        return await _to_the_end(rotate())
+        kid = await _to_the_end(rotate())
+        await self.on_rotated(use)
+        return kid
 
     async def retire_signing_key(
         self, kid: str, now: datetime, *, actor: str, address: str | None = None
@@ -273,6 +280,10 @@ class Gatekeeper:
                 db, at=now, actor=actor, action=action, target=target, address=address
             )
         )
+
+
+async def _nothing(_use: KeyUse) -> None:
+    """Do nothing after a rotation."""
 
 
 async def _to_the_end(work: Coroutine[Any, Any, T]) -> T:

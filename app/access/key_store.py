@@ -12,7 +12,7 @@ import msgspec
 from sqlite_utils import Database
 
 from app.access.principal import Enrolment, Principal, Role
-from app.http.paging import Page, cursor_for
+from app.http.paging import Page
 from app.http.timestamps import to_text
 
 
@@ -80,8 +80,8 @@ def fingerprinted_keys(db: Database, now: datetime, limit: int) -> list[tuple[by
 
 def list_keys(
     db: Database, page: Page, role: Role | None = None, subject: str | None = None
-) -> tuple[list[KeyRecord], str | None]:
-    """Return one page, newest first, with the cursor of the next one (None on the last); revoked keys included."""
+) -> list[KeyRecord]:
+    """Return a page of keys and one more if there is one, newest first; revoked keys included."""
     conditions, values = ["1"], list[object]()
     if role is not None:
         conditions.append("role = ?")
@@ -99,10 +99,7 @@ def list_keys(
         order_by="issued_at DESC, id DESC",
         limit=page.limit + 1,
     )
-    found = [msgspec.convert(row, KeyRecord) for row in rows]
-    records = found[: page.limit]
-    more = len(found) > page.limit
-    return records, cursor_for([records[-1].issued_at, records[-1].id]) if more else None
+    return [msgspec.convert(row, KeyRecord) for row in rows]
 
 
 def revoke_key(db: Database, key_id: str, now: datetime) -> bool:

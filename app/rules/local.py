@@ -39,7 +39,15 @@ class RuleFileError(msgspec.Struct, frozen=True):
     message: str
 
 
-class ImportRefused(Exception):
+class LocalRuleError(Exception):
+    """The family of reasons why local rules were not changed."""
+
+
+class NotInService(LocalRuleError):
+    """No local rule with this id is in service."""
+
+
+class ImportRefused(LocalRuleError):
     """Nothing was imported; `errors` has every reason, not just the first."""
 
     def __init__(self, errors: Sequence[RuleFileError]) -> None:

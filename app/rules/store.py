@@ -9,7 +9,7 @@ An import or a pull stores hundreds of rules in one transaction, hence prepared 
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, count
 from typing import Any, Literal
@@ -231,10 +231,13 @@ class RuleDetail(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
     text: str = ""
 
 
-def list_rules(db: Database, page: Page, wanted: dict[str, str]) -> list[RuleDetail]:
-    """Return stored rules by id, without their texts; `wanted` are exact matches of `FILTERS`."""
+def list_rules(db: Database, page: Page, wanted: Mapping[str, str]) -> list[RuleDetail]:
+    """Return a page of stored rules by id and one more if there is one, without their texts.
+
+    `wanted` are exact matches of `FILTERS`.
+    """
     clauses = [f"{name} = :{name}" for name in FILTERS if name in wanted]
-    values: dict[str, Any] = {**wanted, "limit": page.limit}
+    values: dict[str, Any] = {**wanted, "limit": page.limit + 1}
     if page.after is not None:
         clauses.append("(r.rule_id, r.origin) > (:after_id, :after_origin)")
         values["after_id"], values["after_origin"] = page.after

@@ -7,11 +7,6 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from app.access.audit_chain import ChainReport
-from app.access.audit_store import AuditEntry
-from app.access.key_store import KeyRecord
-from app.access.principal import Role
-from app.access.routes import NewKey, NewPartnerKey, PresentedKey, Registration
 from app.federation.bundle_routes import ImportedBundle
 from app.federation.held import HeldState, ShownChange
 from app.federation.routes import Approval as ChangeApproval
@@ -46,11 +41,6 @@ from app.overlay.routes import AnyNewEntry
 from app.overlay.views import Compared
 from app.overlay.views import Listed as OverlayEntry
 from app.publication.routes import Reason
-from app.rules.local import ImportedRule
-from app.rules.routes import ImportBody, WithdrawBody
-from app.rules.store import RuleDetail as HeldRule
-from app.rules.sync import PushedRules, Synced
-from app.signing.keys import KeyUse
 from app.web import api_answers as answers
 
 JSON = "application/json"
@@ -102,46 +92,23 @@ _FEED = Contract(
     media="text/plain",
     is_conditional=True,
 )
-_PEM = Contract(str, media="text/plain")
 
 PATH_PARAMETERS: Mapping[str, Any] = {
     "entry_id": Text,
     "agent_id": Text,
     "author": ShortText,
-    "key_id": Text,
-    "kid": Text,
     "name": Text,
     "rule_id": Text,
     "serial": Serial,
     "skill": ShortText,
     "subject": Text,
-    "use": KeyUse,
 }
 
 CONTRACTS: Mapping[str, Contract] = {
     "GET /metrics": Contract(str, media="text/plain"),
-    "GET /.well-known/jwks.json": Contract(answers.JwkSet, media="application/jwk-set+json"),
-    "GET /.well-known/rule-key.pem": _PEM,
-    "GET /.well-known/manifest-key.pem": _PEM,
     "GET /api/atr-rules/live": _distributed(list[answers.LiveRule]),
     "GET /api/atr-rules": _distributed(list[answers.SignedRule], format=Literal["yaml", "guard"]),
     "GET /api/rules": _distributed(list[answers.SignedRule]),
-    "POST /api/admin/keys": Contract(answers.IssuedKey, body=NewKey, status=(201,)),
-    "GET /api/admin/keys": _listed(list[KeyRecord], role=Role, subject=str),
-    "POST /api/admin/keys/check": Contract(answers.CheckedKey, body=PresentedKey),
-    "GET /api/admin/keys/{key_id}": Contract(KeyRecord),
-    "DELETE /api/admin/keys/{key_id}": Contract(KeyRecord),
-    "POST /api/admin/partner-keys": Contract(answers.IssuedPartnerKey, body=NewPartnerKey, status=(201,)),
-    "POST /api/clients/register": Contract(answers.Registered, body=Registration, status=(201,)),
-    "GET /api/admin/signing-keys": Contract(list[answers.ShownSigningKey]),
-    "POST /api/admin/signing-keys/{use}/rotate": Contract(answers.NewSigningKey, status=(201,)),
-    "DELETE /api/admin/signing-keys/{kid}": Contract(answers.RetiredSigningKey),
-    "GET /api/audit-log": _listed(list[AuditEntry], action=str, actor=str, since=datetime),
-    "GET /api/admin/audit/verify": Contract(ChainReport),
-    "GET /api/admin/rules": _listed(list[HeldRule], origin=str, state=str, category=str, severity=str),
-    "GET /api/admin/rules/{rule_id}": Contract(list[HeldRule]),
-    "POST /api/admin/rules/import": Contract(list[ImportedRule], body=ImportBody),
-    "POST /api/admin/rules/{rule_id}/withdraw": Contract(answers.WithdrawnRule, body=WithdrawBody),
     "GET /api/admin/upstreams": Contract(list[UpstreamStatus]),
     "GET /api/admin/upstreams/{name}": Contract(UpstreamStatus),
     "GET /api/admin/upstreams/{name}/set-aside": _listed(list[answers.SetAsideRule]),
@@ -190,7 +157,6 @@ CONTRACTS: Mapping[str, Contract] = {
     "DELETE /api/admin/indicators": Contract(answers.DeletedIndicator, body=IndicatorToDelete),
     "GET /api/admin/subjects/{subject}/data": Contract(answers.SubjectData),
     "DELETE /api/admin/subjects/{subject}/data": Contract(answers.ErasedData),
-    "POST /api/rules/sync": Contract(Synced, body=PushedRules),
     "POST /api/agents/register": Contract(
         RegisteredAgent, body=AgentRegistration, status=(201,), is_bare=True
     ),

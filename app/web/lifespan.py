@@ -26,6 +26,7 @@ from app.privacy.anonymisation import Pseudonyms
 from app.privacy.secret import load_secret
 from app.publication.freshness import Freshness
 from app.publication.publisher import Publisher
+from app.rules.service import LocalRules
 from app.sandbox import Sandbox
 from app.signing.keys import KeyUse, SigningKeys
 from app.storage import Storage, StorageUnavailable
@@ -66,8 +67,11 @@ async def opened(app: Litestar, config: Config, *, serving: bool) -> AsyncIterat
     state_dir = config.state_dir
     async with AsyncExitStack() as stack:
         # On a reload the old process has the lock until its last request is done or given up, and then closes.
-        patience = config.server.graceful_seconds + CLOSING_SECONDS if serving else 0
-        lock = await take_lock(state_dir, purpose(serving=serving), patience)
+        lock = await take_lock(
+            state_dir,
+            purpose(serving=serving),
+            config.server.graceful_seconds + CLOSING_SECONDS if serving else 0,
+        )
         stack.callback(lock.release)
         storage = await asyncio.to_thread(Storage, state_dir)
         stack.push_async_callback(storage.close)
@@ -96,6 +100,8 @@ async def opened(app: Litestar, config: Config, *, serving: bool) -> AsyncIterat
             if use != "access":
                 await publish(f"{use} key rotated")
 
+        gatekeeper.on_rotated = on_rotated
+
         consensus = Consensus(storage, inspect_sandbox, gate_sandbox, config.consensus, publish)
         federation = Federation(storage, config.upstream, state_dir, publish, publisher.freeze_reason)
         stack.push_async_callback(federation.close)
@@ -116,6 +122,7 @@ async def opened(app: Litestar, config: Config, *, serving: bool) -> AsyncIterat
             "consensus": consensus,
             "federation": federation,
             "overlays": overlays,
+            "local_rules": LocalRules(storage, inspect_sandbox, publish),
             "inspect_sandbox": inspect_sandbox,
             "gate_sandbox": gate_sandbox,
             "pull_counter": pull_counter,
@@ -123,7 +130,6 @@ async def opened(app: Litestar, config: Config, *, serving: bool) -> AsyncIterat
             "intel": intel,
             "statistics": Statistics(storage, publisher, intel),
             "publish": publish,
-            "on_rotated": on_rotated,
             "write_check": WriteCheck(storage),
             "started_at": now,
         }

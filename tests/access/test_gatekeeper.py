@@ -250,7 +250,7 @@ async def test_revoking_twice_changes_nothing_and_an_unknown_id_is_404(
     second = await gatekeeper.revoke(record.id, START + timedelta(days=1), actor="a")
     assert first == second
     assert (await refused(gatekeeper.revoke("0" * 16, START, actor="a"))).status == 404
-    entries, _ = await storage.read(lambda db: audit_store.read(db, Page(10, None), action="key.revoke"))
+    entries = await storage.read(lambda db: audit_store.read(db, Page(10, None), action="key.revoke"))
     assert len(entries) == 1
 
 
@@ -448,7 +448,7 @@ async def test_everything_that_happens_to_a_key_is_audited_without_the_token(
     registered, _ = await gatekeeper.register("guard-laptop-1", "127.0.0.1", START)
     await gatekeeper.revoke(record.id, START, actor="local (root)", address="local")
     kid = await gatekeeper.rotate_signing_key("rule", START, actor="local (root)")
-    entries, _ = await storage.read(lambda db: audit_store.read(db, Page(10, None)))
+    entries = await storage.read(lambda db: audit_store.read(db, Page(10, None)))
     assert [(entry.action, entry.actor, entry.target) for entry in entries] == [
         ("signing_key.rotate", "local (root)", kid),
         ("key.revoke", "local (root)", record.id),

@@ -60,7 +60,7 @@ async def test_counts_become_audit_entries(storage: Storage, gatekeeper: Gatekee
     )
     counts = [PollCount(record.id, HOUR, 59), PollCount(LOCAL.key_id, HOUR, 1)]
     await storage.write(lambda db: append_polls(db, counts, START))
-    entries, _ = await storage.read(lambda db: audit_store.read(db, Page(10, None), action="rules.unchanged"))
+    entries = await storage.read(lambda db: audit_store.read(db, Page(10, None), action="rules.unchanged"))
     assert [(entry.actor, entry.target, entry.detail["polls"]) for entry in entries] == [
         ("local", "local", 1),
         (f"cisco (key {record.id})", record.id, 59),

@@ -156,7 +156,7 @@ class World:
 
     async def actions(self) -> list[str]:
         """What the audit log says, oldest first."""
-        found, _ = await self.storage.read(lambda db: audit_store.read(db, Page(100, None)))
+        found = await self.storage.read(lambda db: audit_store.read(db, Page(100, None)))
         return [entry.action for entry in found][::-1]
 
 
