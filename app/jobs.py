@@ -7,8 +7,8 @@ from typing import Any
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MISSED
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from app.access.pulls import PullCounter, append_pulls
-from app.access.sightings import Sightings
+from app.access.key_activity import KeyActivity
+from app.access.poll_counter import PollCounter, append_polls
 from app.config import Config
 from app.consensus.service import Consensus
 from app.federation.service import Federation
@@ -40,8 +40,8 @@ class Jobs:
         federation: Federation,
         overlays: Overlays,
         publisher: Publisher,
-        pull_counter: PullCounter,
-        sightings: Sightings,
+        pull_counter: PollCounter,
+        sightings: KeyActivity,
         intel: Intel,
         votes: VoteCounter,
         config: Config,
@@ -115,7 +115,7 @@ class Jobs:
         now = datetime.now(UTC)
         counts = self._pulls.flush(now, force=everything)
         if counts:
-            await self._storage.write(lambda db: append_pulls(db, counts, now))
+            await self._storage.write(lambda db: append_polls(db, counts, now))
 
     async def write_sightings(self) -> None:
         """Write when each key was last seen, and what it was served."""

@@ -14,8 +14,7 @@ from typing import Any, TypeVar
 from litestar.datastructures import State
 
 from app.access.gatekeeper import Gatekeeper
-from app.access.principal import Actor
-from app.access.roles import Role
+from app.access.principal import Actor, Role
 from app.config import load_config
 from app.intel.indicators.model import Kind
 from app.intel.service import Intel

@@ -6,7 +6,7 @@ from datetime import datetime
 import msgspec
 from sqlite_utils import Database
 
-from app.access import audit
+from app.access import audit_store
 from app.access.principal import Principal
 from app.consensus.errors import UnknownRule
 from app.consensus.feedback_store import dismiss_votes, false_positive_voters, keep_vote, open_votes
@@ -15,7 +15,7 @@ from app.consensus.policy import ConsensusPolicy
 from app.consensus.store import load_state, retire, transition
 from app.consensus.votes import judge_independence
 from app.http.timestamps import to_text
-from app.rules.store import HeldRule, rule_of_pattern, rules_with_id
+from app.rules.store import StoredRule, rule_of_pattern, rules_with_id
 
 AUTOMATIC = "consensus"
 """How the audit log names what follows from votes alone."""
@@ -65,7 +65,7 @@ def give(
         at_once = enough and quarantine(db, rule.pattern_hash, counted, now, policy)
         return FeedbackResult(at_once or rule.state == "quarantined", at_once, False)
     if enough and before < policy.quarantine_votes:
-        audit.append(
+        audit_store.append(
             db,
             at=now,
             actor=AUTOMATIC,
@@ -84,7 +84,7 @@ def quarantine(db: Database, pattern_hash: str, counted: int, now: datetime, pol
     reason = f"{counted} independent false-positive reports"
     transition(db, state, Event.FALSE_POSITIVES, to_text(now), reason=reason)
     retire(db, pattern_hash, "quarantined", reason, to_text(now))
-    audit.append(
+    audit_store.append(
         db,
         at=now,
         actor=AUTOMATIC,
@@ -124,7 +124,7 @@ def contested_rules(db: Database, policy: ConsensusPolicy) -> list[ContestedRule
     return sorted(found, key=lambda tally: (-tally.counted, -tally.false_positives, tally.rule_id))
 
 
-def _rule_named(db: Database, asked: str) -> HeldRule:
+def _rule_named(db: Database, asked: str) -> StoredRule:
     """Return the rule that an agent means: one in service before one that is not, an id before a pattern hash."""
     held = sorted(rules_with_id(db, asked), key=lambda rule: rule.state not in ("active", "canary"))
     found = held[0] if held else rule_of_pattern(db, asked)
@@ -133,5 +133,5 @@ def _rule_named(db: Database, asked: str) -> HeldRule:
     return found
 
 
-def _key_of(rule: HeldRule) -> str:
+def _key_of(rule: StoredRule) -> str:
     return rule.rule_id if rule.pattern_hash is None else proposal_key(rule.pattern_hash)

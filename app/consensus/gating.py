@@ -4,10 +4,10 @@ from collections.abc import Awaitable
 
 import msgspec
 
+from app.rules.edit import with_id
 from app.rules.errors import RuleTextError
 from app.rules.gate import Quality, gate
 from app.rules.inspect import Inspection, inspect_text
-from app.rules.rename import with_id
 from app.rules.validate import Profile
 from app.sandbox import Sandbox, SandboxClosed, SandboxError, SandboxTimeout
 

@@ -7,7 +7,7 @@ from hashlib import sha256
 import msgspec
 
 from app.consensus.errors import UnusableText
-from app.rules.digest import text_digest
+from app.rules.compare import text_digest
 from app.rules.errors import RuleTextError
 from app.rules.inspect import inspect_text
 from app.rules.validate import Profile

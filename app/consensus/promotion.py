@@ -18,7 +18,7 @@ from functools import partial
 import msgspec
 from sqlite_utils import Database
 
-from app.access import audit
+from app.access import audit_store
 from app.consensus.feedback import AUTOMATIC, counted_false_positives, proposal_key, quarantine
 from app.consensus.gating import GateResult, rename_rule, run_gate
 from app.consensus.machine import OPEN, Event, Status, after
@@ -34,7 +34,7 @@ from app.consensus.store import (
     withdraw_approval,
 )
 from app.http.timestamps import from_text, to_text
-from app.rules.store import COMMUNITY, free_id, hold_rule, put_text, rule_of_pattern, set_state
+from app.rules.store import COMMUNITY, free_id, put_text, rule_of_pattern, set_state, store_rule
 from app.sandbox import Sandbox
 from app.storage import Storage
 
@@ -127,7 +127,7 @@ def _serve(
 ) -> PromotionOutcome:
     at, pattern_hash = to_text(now), state.proposal.pattern_hash
     status = transition(db, state, Event.GATE_PASSED, at, staged=staged)
-    hold_rule(
+    store_rule(
         db,
         origin=COMMUNITY,
         rule_id=rule_id,
@@ -136,7 +136,7 @@ def _serve(
         at=at,
         pattern_hash=pattern_hash,
     )
-    audit.append(
+    audit_store.append(
         db,
         at=now,
         actor=AUTOMATIC,
@@ -198,7 +198,7 @@ def advance(db: Database, pattern_hash: str, now: datetime, policy: ConsensusPol
     elif status is Status.PROMOTED and rule is not None:
         set_state(db, origin=rule.origin, rule_id=rule.rule_id, state="active", reason=None, at=at)
     if status is not Status.CANARY:
-        audit.append(
+        audit_store.append(
             db,
             at=now,
             actor=AUTOMATIC,

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from app.access import audit
+from app.access import audit_store
 from app.access.principal import Actor
 from app.consensus.errors import Refused
 from app.consensus.feedback import dismiss_votes_on, proposal_key
@@ -134,7 +134,7 @@ def reopen(
 def dismiss_feedback(db: Database, rule: str, actor: Actor, reason: str) -> int:
     """Close the false-positive votes on a rule, which somebody has looked into. Raises `UnknownRule`."""
     dismissed = dismiss_votes_on(db, rule)
-    audit.append(
+    audit_store.append(
         db,
         at=actor.at,
         actor=actor.name,
@@ -159,7 +159,7 @@ def _decide(
     status = transition(db, state, event, to_text(actor.at), reason=reason, approved=approved)
     detail: dict[str, Any] = {"from": state.proposal.status, "to": status}
     detail |= {key: value for key, value in (("reason", reason), ("variant", approved)) if value is not None}
-    audit.append(
+    audit_store.append(
         db,
         at=actor.at,
         actor=actor.name,

@@ -11,8 +11,7 @@ from litestar.params import FromQuery, HeaderParameter, PathParameter, QueryPara
 from msgspec import Meta
 
 from app.access.guards import require
-from app.access.principal import Actor, Principal
-from app.access.roles import Role
+from app.access.principal import Actor, Principal, Role
 from app.consensus.errors import ConsensusError, Refused, UnusableText
 from app.consensus.feedback import ContestedRule
 from app.consensus.machine import Status

@@ -10,7 +10,7 @@ from app.consensus.errors import UnknownProposal
 from app.consensus.machine import CLOSED, Event, Status, after
 from app.consensus.policy import ConsensusPolicy
 from app.consensus.votes import Candidate, Gate, VoteCount, Voter, count_votes
-from app.rules.store import State, rule_of_pattern, set_state
+from app.rules.store import RuleState, rule_of_pattern, set_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ def transition(
     return status
 
 
-def retire(db: Database, pattern_hash: str, state: State, reason: str, at: str) -> None:
+def retire(db: Database, pattern_hash: str, state: RuleState, reason: str, at: str) -> None:
     """Let the rule of a proposal follow it out of service."""
     rule = rule_of_pattern(db, pattern_hash)
     if rule is not None:

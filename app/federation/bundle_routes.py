@@ -8,9 +8,9 @@ from litestar import post
 from litestar.response import Response
 from sqlite_utils import Database
 
-from app.access import audit
+from app.access import audit_store
 from app.access.guards import actor_of, instant_of, principal_of, require
-from app.access.roles import Role
+from app.access.principal import Role
 from app.bundles.files import BundleFacts
 from app.bundles.format import MAX_BYTES
 from app.bundles.receipts import Receipt, write_receipt
@@ -115,7 +115,7 @@ def _note(request: AnyRequest, upstream: BundleUpstream, force: bool, reason: st
             "result": msgspec.to_builtins(result),
             "reason": reason,
         }
-        audit.append(
+        audit_store.append(
             db,
             at=now,
             actor=actor,

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from app.access import audit
+from app.access import audit_store
 from app.federation import held, store, versions
 from app.federation.decide import Change, Decision, Kind, Terms, Text, decide
 from app.federation.offer import Fit, Unfit, settle
@@ -16,7 +16,7 @@ from app.federation.sources.collected import Collected, Failure
 from app.federation.upstream import UpstreamBase
 from app.http.timestamps import to_text
 from app.overlay.entries import recompute_overlay
-from app.rules.store import hold_rule, withdraw, yield_id
+from app.rules.store import store_rule, withdraw, yield_id
 
 AUTOMATIC = "federation"
 """How the audit log names pulls, which nobody in particular asks for."""
@@ -126,7 +126,7 @@ def put_in_service(
             withdraw(db, origin=upstream.origin, rule_id=change.rule_id, reason="upstream dropped it", at=at)
             continue
         yield_id(db, change.rule_id, at)
-        hold_rule(
+        store_rule(
             db,
             origin=upstream.origin,
             rule_id=change.rule_id,
@@ -180,7 +180,7 @@ def _note(
             "held": result.held,
             "setAside": result.set_aside,
         }
-        audit.append(
+        audit_store.append(
             db, at=now, actor=AUTOMATIC, action="upstream.pull", target=name, detail={**numbers, **detail}
         )
 

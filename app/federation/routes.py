@@ -9,8 +9,7 @@ from litestar.params import FromPath
 from msgspec import Meta
 
 from app.access.guards import actor_of, instant_of, principal_of, require
-from app.access.principal import Actor
-from app.access.roles import Role
+from app.access.principal import Actor, Role
 from app.federation.errors import FederationError, HeldMoved, UnknownChange, UnknownUpstream
 from app.federation.held import HeldState, ShownChange
 from app.federation.service import Federation
@@ -18,7 +17,7 @@ from app.http.body import read_body
 from app.http.envelope import AnyRequest, answer
 from app.http.paging import cursor_for, page_of
 from app.http.problem import bad_request, conflict, not_found
-from app.rules.difference import FieldChange, field_changes
+from app.rules.compare import FieldChange, field_changes
 from app.sandbox import Sandbox, SandboxClosed, SandboxError
 
 T = TypeVar("T")

@@ -13,8 +13,8 @@ import msgspec
 
 from app.rules.errors import GuardRefusal, RuleTextError
 from app.rules.guard import guard_text
-from app.rules.inspect import parse_mapping
 from app.rules.rule import as_mapping
+from app.rules.yaml_text import parse_mapping
 
 CAP = 500
 """Rules from the network that a Guard keeps, from 1.5.5 on; those it brings along do not count."""

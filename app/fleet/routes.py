@@ -10,7 +10,7 @@ from litestar.response import Response
 from sqlite_utils import Database
 
 from app.access.guards import instant_of, principal_of, public, require
-from app.access.roles import Role
+from app.access.principal import Role
 from app.fleet.agents import FleetAgent, SelfReport, Standing, stale_limit
 from app.fleet.manager import (
     AgentEvent,
@@ -133,7 +133,7 @@ async def _terms(request: AnyRequest) -> dict[str, Any]:
     """What the fleet is held against; what was seen until now is written first, unless the disk is full."""
     state, now = request.app.state, instant_of(request)
     with contextlib.suppress(StorageUnavailable):
-        await write_sightings(state.storage, state.gatekeeper.sightings)
+        await write_sightings(state.storage, state.gatekeeper.activity)
     served = state.publisher.served
     return {
         "newest": served.serial if served is not None else 0,

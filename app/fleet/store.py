@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 from sqlite_utils import Database
 
-from app.access.sightings import Sighting, Sightings
+from app.access.key_activity import KeyActivity, LastUse
 from app.fleet.agents import FleetAgent, FleetTotals, SelfReport, Standing, is_stale, standing_of
 from app.http.paging import Page, cursor_for
 from app.http.timestamps import to_text
@@ -33,7 +33,7 @@ _STANDING: dict[Standing, str] = {
 _STALE = "coalesce(s.seen_at, k.issued_at) < :limit"
 
 
-async def write_sightings(storage: Storage, sightings: Sightings) -> None:
+async def write_sightings(storage: Storage, sightings: KeyActivity) -> None:
     """Write what was seen since the last time, in the order of the table: neighbours are on the same pages."""
     found = sorted(sightings.flush(), key=attrgetter("key_id"))
     for start in range(0, len(found), BATCH):
@@ -41,7 +41,7 @@ async def write_sightings(storage: Storage, sightings: Sightings) -> None:
         await storage.write(lambda db, batch=batch: keep_sightings(db, batch))  # type: ignore[misc]
 
 
-def keep_sightings(db: Database, sightings: Sequence[Sighting]) -> None:
+def keep_sightings(db: Database, sightings: Sequence[LastUse]) -> None:
     """Bring the records of these keys up to date.
 
     One statement for all: one a row would take the interpreter from whoever is being answered, each time again.

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from app.access import audit
+from app.access import audit_store
 from app.access.networks import Networks
 from app.access.principal import Actor
 from app.consensus.policy import ConsensusPolicy
@@ -233,6 +233,6 @@ class Intel:
 
 
 def _audit(db: Database, actor: Actor, action: str, target: str | None, detail: dict[str, Any]) -> None:
-    audit.append(
+    audit_store.append(
         db, at=actor.at, actor=actor.name, action=action, target=target, detail=detail, address=actor.address
     )

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlite_utils import Database
 
-from app.access import audit
+from app.access import audit_store
 from app.consensus.policy import ConsensusPolicy
 from app.fleet.store import purge_agents
 from app.http.timestamps import to_text
@@ -50,7 +50,7 @@ async def purge(
             gone[kind.name] = deleted
     if gone:
         await storage.write(
-            lambda db: audit.append(db, at=now, actor=AUTOMATIC, action="retention.purge", detail=gone)
+            lambda db: audit_store.append(db, at=now, actor=AUTOMATIC, action="retention.purge", detail=gone)
         )
     return gone
 

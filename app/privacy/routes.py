@@ -6,10 +6,9 @@ from litestar import Response, delete, get
 from litestar.params import FromPath
 from sqlite_utils import Database
 
-from app.access import audit
+from app.access import audit_store
 from app.access.guards import actor_of, instant_of, principal_of, require
-from app.access.principal import Actor
-from app.access.roles import Role
+from app.access.principal import Actor, Role
 from app.http.envelope import AnyRequest, answer
 from app.http.problem import not_found
 from app.privacy.subjects import erase_subject, export_subject
@@ -27,7 +26,7 @@ async def export_data(request: AnyRequest, subject: FromPath[str]) -> Response[b
     rows = {name: len(items) for name, items in found.items()}
 
     def note(db: Database) -> None:
-        audit.append(
+        audit_store.append(
             db,
             at=actor.at,
             actor=actor.name,

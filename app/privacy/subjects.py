@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from app.access import audit
+from app.access import audit_store
 from app.access.principal import Actor
 from app.consensus.machine import Event
 from app.consensus.policy import ConsensusPolicy
@@ -72,7 +72,7 @@ def erase_subject(db: Database, subject: str, actor: Actor, policy: ConsensusPol
     recount_skills(db, names, at, policy)
     recount_indicators(db, digests, at, policy)
     gone = {name: rows for name, rows in erased.items() if rows}
-    audit.append(
+    audit_store.append(
         db,
         at=actor.at,
         actor=actor.name,

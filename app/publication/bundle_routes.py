@@ -8,9 +8,9 @@ from litestar import get
 from litestar.response import Response
 from msgspec import Meta
 
-from app.access import audit
+from app.access import audit_store
 from app.access.guards import actor_of, instant_of, principal_of, require
-from app.access.roles import Role
+from app.access.principal import Role
 from app.bundles.format import BundleError
 from app.http.described import FILE_TYPE, described
 from app.http.envelope import AnyRequest
@@ -59,7 +59,7 @@ async def _audit_export(request: AnyRequest, exported: Export, digest: str) -> N
     manifest = exported.manifest
     detail = {"since": manifest.since, "digest": digest, "rules": len(manifest.rules)}
     await request.app.state.storage.write(
-        lambda db: audit.append(
+        lambda db: audit_store.append(
             db,
             at=now,
             actor=actor,

@@ -10,7 +10,7 @@ from typing import Any
 from litestar import get
 from litestar.types import ASGIApp
 
-from app.access import audit
+from app.access import audit_store
 from app.access.guards import (
     actor_of,
     charge,
@@ -20,9 +20,8 @@ from app.access.guards import (
     require,
     require_reader,
 )
-from app.access.principal import Principal
+from app.access.principal import Principal, Role
 from app.access.refusals import too_fast
-from app.access.roles import Role
 from app.http.conditional import is_current
 from app.http.envelope import AnyRequest, request_id
 from app.http.prepared import NotModified, Prepared, accepts_gzip
@@ -176,7 +175,7 @@ def _take_live_token(request: AnyRequest, principal: Principal) -> None:
 async def _audit_pull(request: AnyRequest, served: ServedSet) -> None:
     now, actor, address = instant_of(request), actor_of(request), principal_of(request).address
     await request.app.state.storage.write(
-        lambda db: audit.append(
+        lambda db: audit_store.append(
             db,
             at=now,
             actor=actor,

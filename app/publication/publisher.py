@@ -18,7 +18,7 @@ from app.publication.compose import Difference, Member, compose, difference, in_
 from app.publication.errors import NotFrozen
 from app.publication.policy import PublicationPolicy
 from app.publication.served_set import ServedSet, Sign, render
-from app.sandbox.memory import give_back
+from app.sandbox.sandbox import give_back_memory
 from app.signing.jws import peek_unverified, sign
 from app.signing.keys import SigningKeys
 from app.storage import Storage
@@ -145,7 +145,7 @@ class Publisher:
 
         await self._storage.write(keep)
         self._served = served
-        await asyncio.to_thread(give_back)
+        await asyncio.to_thread(give_back_memory)
         log.info(
             "published",
             extra={

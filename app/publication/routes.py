@@ -9,9 +9,9 @@ from litestar.params import PathParameter
 from litestar.response import Response
 from sqlite_utils import Database
 
-from app.access import audit
+from app.access import audit_store
 from app.access.guards import actor_of, instant_of, principal_of, require, require_reader
-from app.access.roles import Role
+from app.access.principal import Role
 from app.http.body import read_body
 from app.http.envelope import AnyRequest, answer
 from app.http.paging import cursor_for, page_of
@@ -121,7 +121,9 @@ def _audit(
     actor, address = actor_of(request), principal_of(request).address
 
     def note(db: Database) -> None:
-        audit.append(db, at=now, actor=actor, action=action, target=target, detail=detail, address=address)
+        audit_store.append(
+            db, at=now, actor=actor, action=action, target=target, detail=detail, address=address
+        )
 
     return note
 

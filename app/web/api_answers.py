@@ -4,69 +4,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from app.access.keys import KeyRecord
 from app.federation.progress import Progress
 from app.intel.reports.threats import Event
 from app.intel.skills.routes import SkillToBlock, SkillVote
-from app.signing.keys import KeyUse
-
-
-class IssuedKey(KeyRecord, frozen=True, kw_only=True):
-    """A new key; `token` is shown here and never again."""
-
-    token: str
-    note: str
-
-
-class CheckedKey(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether a token is accepted; `reason` says why not, `key` whose it is."""
-
-    accepted: bool
-    reason: str | None
-    key: KeyRecord | None
-
-
-class IssuedPartnerKey(msgspec.Struct, rename="camel"):
-    """A new partner key in the public server's shape; `client_key` is shown here and never again."""
-
-    partner_name: str
-    client_id: str
-    client_key: str
-    note: str
-    id: str
-    expires_at: str | None
-
-
-class Registered(msgspec.Struct, rename="camel"):
-    """A new identity of a client that registered itself; `client_key` is shown here and never again."""
-
-    client_key: str
-    client_id: str
-    subject: str
-    id: str
-
-
-class ShownSigningKey(msgspec.Struct):
-    """One accepted signing key; the active one of each use signs."""
-
-    kid: str
-    use: KeyUse
-    created_at: str
-    active: bool
-
-
-class NewSigningKey(msgspec.Struct):
-    """The key that signs from now on."""
-
-    kid: str
-    use: KeyUse
-
-
-class RetiredSigningKey(msgspec.Struct):
-    """The key that is gone."""
-
-    kid: str
-    retired: bool
 
 
 class LiveRule(msgspec.Struct, rename="camel"):
@@ -132,13 +72,6 @@ class PublicationDiff(msgspec.Struct, rename={"before": "from", "after": "to"}):
     withdrawn: list[str]
 
 
-class WithdrawnRule(msgspec.Struct, rename="camel"):
-    """A local rule that is out of service."""
-
-    rule_id: str
-    state: Literal["withdrawn"]
-
-
 class SetAsideRule(msgspec.Struct, rename="camel"):
     """A rule that an upstream offers and that is not taken, and why; without an id, by upstream's name for it."""
 
@@ -170,12 +103,6 @@ class RefusedChanges(msgspec.Struct):
 
     refused: list[str]
     published: None
-
-
-class JwkSet(msgspec.Struct):
-    """RFC 7517."""
-
-    keys: list[dict[str, Any]]
 
 
 class ThreatBatch(msgspec.Struct):

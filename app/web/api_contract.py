@@ -7,11 +7,6 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from app.access.audit import AuditEntry
-from app.access.chain import ChainReport
-from app.access.keys import KeyRecord
-from app.access.roles import Role
-from app.access.routes import HeldKey, NewKey, NewPartnerKey, Registration
 from app.federation.bundle_routes import ImportedBundle
 from app.federation.held import HeldState, ShownChange
 from app.federation.routes import Approval as ChangeApproval
@@ -42,11 +37,6 @@ from app.intel.telemetry.totals import (
     UsageTotals,
 )
 from app.publication.routes import Reason
-from app.rules.listing import Shown as HeldRule
-from app.rules.local import Imported
-from app.rules.routes import ImportBody, WithdrawBody
-from app.rules.sync import PushedRules, Synced
-from app.signing.keys import KeyUse
 from app.web import api_answers as answers
 
 JSON = "application/json"
@@ -98,45 +88,22 @@ _FEED = Contract(
     media="text/plain",
     is_conditional=True,
 )
-_PEM = Contract(str, media="text/plain")
 
 PATH_PARAMETERS: Mapping[str, Any] = {
     "agent_id": Text,
     "author": ShortText,
-    "key_id": Text,
-    "kid": Text,
     "name": Text,
     "rule_id": Text,
     "serial": Serial,
     "skill": ShortText,
     "subject": Text,
-    "use": KeyUse,
 }
 
 CONTRACTS: Mapping[str, Contract] = {
     "GET /metrics": Contract(str, media="text/plain"),
-    "GET /.well-known/jwks.json": Contract(answers.JwkSet, media="application/jwk-set+json"),
-    "GET /.well-known/rule-key.pem": _PEM,
-    "GET /.well-known/manifest-key.pem": _PEM,
     "GET /api/atr-rules/live": _distributed(list[answers.LiveRule]),
     "GET /api/atr-rules": _distributed(list[answers.SignedRule], format=Literal["yaml", "guard"]),
     "GET /api/rules": _distributed(list[answers.SignedRule]),
-    "POST /api/admin/keys": Contract(answers.IssuedKey, body=NewKey, status=(201,)),
-    "GET /api/admin/keys": _listed(list[KeyRecord], role=Role, subject=str),
-    "POST /api/admin/keys/check": Contract(answers.CheckedKey, body=HeldKey),
-    "GET /api/admin/keys/{key_id}": Contract(KeyRecord),
-    "DELETE /api/admin/keys/{key_id}": Contract(KeyRecord),
-    "POST /api/admin/partner-keys": Contract(answers.IssuedPartnerKey, body=NewPartnerKey, status=(201,)),
-    "POST /api/clients/register": Contract(answers.Registered, body=Registration, status=(201,)),
-    "GET /api/admin/signing-keys": Contract(list[answers.ShownSigningKey]),
-    "POST /api/admin/signing-keys/{use}/rotate": Contract(answers.NewSigningKey, status=(201,)),
-    "DELETE /api/admin/signing-keys/{kid}": Contract(answers.RetiredSigningKey),
-    "GET /api/audit-log": _listed(list[AuditEntry], action=str, actor=str, since=datetime),
-    "GET /api/admin/audit/verify": Contract(ChainReport),
-    "GET /api/admin/rules": _listed(list[HeldRule], origin=str, state=str, category=str, severity=str),
-    "GET /api/admin/rules/{rule_id}": Contract(list[HeldRule]),
-    "POST /api/admin/rules/import": Contract(list[Imported], body=ImportBody),
-    "POST /api/admin/rules/{rule_id}/withdraw": Contract(answers.WithdrawnRule, body=WithdrawBody),
     "GET /api/admin/upstreams": Contract(list[UpstreamStatus]),
     "GET /api/admin/upstreams/{name}": Contract(UpstreamStatus),
     "GET /api/admin/upstreams/{name}/set-aside": _listed(list[answers.SetAsideRule]),
@@ -180,7 +147,6 @@ CONTRACTS: Mapping[str, Contract] = {
     "DELETE /api/admin/indicators": Contract(answers.DeletedIndicator, body=IndicatorToDelete),
     "GET /api/admin/subjects/{subject}/data": Contract(answers.SubjectData),
     "DELETE /api/admin/subjects/{subject}/data": Contract(answers.ErasedData),
-    "POST /api/rules/sync": Contract(Synced, body=PushedRules),
     "POST /api/agents/register": Contract(
         RegisteredAgent, body=AgentRegistration, status=(201,), is_bare=True
     ),

@@ -11,9 +11,11 @@ from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
+from app.access.audit_routes import audit_handlers
 from app.access.guards import access_dependencies
+from app.access.key_routes import key_handlers
 from app.access.networks import Networks
-from app.access.routes import access_handlers
+from app.access.signing_key_routes import active_signing_key, signing_key_handlers, unknown_signing_key
 from app.config import Config
 from app.consensus.errors import ConsensusError
 from app.consensus.routes import consensus_handlers, consensus_problem
@@ -35,9 +37,10 @@ from app.privacy.routes import subject_handlers
 from app.publication.bundle_routes import bundle_export_handlers
 from app.publication.distribution import distribution_handlers
 from app.publication.routes import publication_handlers
-from app.rules.routes import rules_handlers
-from app.rules.sync import sync_rules
+from app.rules.local import LocalRuleError
+from app.rules.routes import local_rule_problem, rules_handlers
 from app.sandbox import SandboxClosed
+from app.signing.keys import ActiveSigningKey, UnknownSigningKey
 from app.storage import StorageUnavailable
 from app.web.access_log import AccessLog
 from app.web.api_page import page_handlers
@@ -72,6 +75,7 @@ DEPENDENCIES: Mapping[str, Provide] = {
         "freshness",
         "gatekeeper",
         "intel",
+        "local_rules",
         "overlays",
         "pseudonyms",
         "publisher",
@@ -88,6 +92,9 @@ ERROR_HANDLERS: dict[int | type[Exception], Any] = {
     Problem: on_problem,
     ConsensusError: refused_as(consensus_problem),
     OverlayError: refused_as(overlay_problem),
+    UnknownSigningKey: refused_as(unknown_signing_key),
+    ActiveSigningKey: refused_as(active_signing_key),
+    LocalRuleError: refused_as(local_rule_problem),
     HTTPException: on_http_exception,
     StorageUnavailable: on_storage_unavailable,
     SandboxClosed: on_sandbox_closed,
@@ -146,7 +153,9 @@ def create_application(
         metrics,
         show_document,
         *page_handlers,
-        *access_handlers,
+        *key_handlers,
+        *audit_handlers,
+        *signing_key_handlers,
         *consensus_handlers,
         *federation_handlers,
         *overlay_handlers,
@@ -155,7 +164,6 @@ def create_application(
         *rules_handlers,
         *bundle_export_handlers,
         *bundle_import_handlers,
-        sync_rules,
         *threat_handlers,
         *skill_handlers,
         *feed_handlers,

@@ -11,7 +11,7 @@ import secrets
 import time
 from functools import lru_cache
 
-from app.access.limits import Verdict
+from app.access.limits import RateVerdict
 from app.access.networks import Networks, client_address
 from app.http.envelope import encode_refusal
 from app.http.problem import Problem
@@ -165,7 +165,7 @@ def _headers(scope: Scope) -> dict[str, str]:
     return headers
 
 
-def _limit_headers(verdict: Verdict) -> tuple[tuple[bytes, bytes], ...]:
+def _limit_headers(verdict: RateVerdict) -> tuple[tuple[bytes, bytes], ...]:
     return (
         (b"x-ratelimit-limit", b"%d" % verdict.limit),
         (b"x-ratelimit-remaining", b"%d" % verdict.remaining),

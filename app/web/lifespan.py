@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from litestar import Litestar
 
 from app.access.gatekeeper import Gatekeeper
-from app.access.issuer import issuer_of
+from app.access.key_store import issuer_of
 from app.access.networks import Networks
-from app.access.pulls import PullCounter
+from app.access.poll_counter import PollCounter
 from app.config import Config
 from app.consensus.service import Consensus
 from app.federation.service import Federation, is_remote
@@ -26,6 +26,7 @@ from app.privacy.anonymisation import Pseudonyms
 from app.privacy.secret import load_secret
 from app.publication.freshness import Freshness
 from app.publication.publisher import Publisher
+from app.rules.service import LocalRules
 from app.sandbox import Sandbox
 from app.signing.keys import KeyUse, SigningKeys
 from app.storage import Storage, StorageUnavailable
@@ -66,8 +67,11 @@ async def opened(app: Litestar, config: Config, *, serving: bool) -> AsyncIterat
     state_dir = config.state_dir
     async with AsyncExitStack() as stack:
         # On a reload the old process has the lock until its last request is done or given up, and then closes.
-        patience = config.server.graceful_seconds + CLOSING_SECONDS if serving else 0
-        lock = await take_lock(state_dir, purpose(serving=serving), patience)
+        lock = await take_lock(
+            state_dir,
+            purpose(serving=serving),
+            config.server.graceful_seconds + CLOSING_SECONDS if serving else 0,
+        )
         stack.callback(lock.release)
         storage = await asyncio.to_thread(Storage, state_dir)
         stack.push_async_callback(storage.close)
@@ -96,6 +100,8 @@ async def opened(app: Litestar, config: Config, *, serving: bool) -> AsyncIterat
             if use != "access":
                 await publish(f"{use} key rotated")
 
+        gatekeeper.on_rotated = on_rotated
+
         consensus = Consensus(storage, inspect_sandbox, gate_sandbox, config.consensus, publish)
         federation = Federation(storage, config.upstream, state_dir, publish, publisher.freeze_reason)
         stack.push_async_callback(federation.close)
@@ -104,7 +110,7 @@ async def opened(app: Litestar, config: Config, *, serving: bool) -> AsyncIterat
         own = Networks.parse((*config.access.networks, *config.consensus.nat_networks))
         votes = VoteCounter(storage, count_sandbox)
         intel = Intel(storage, pseudonyms, config.intel, config.consensus, own, votes)
-        pull_counter = PullCounter()
+        pull_counter = PollCounter()
         services = {
             "config": config,
             "storage": storage,
@@ -116,6 +122,7 @@ async def opened(app: Litestar, config: Config, *, serving: bool) -> AsyncIterat
             "consensus": consensus,
             "federation": federation,
             "overlays": overlays,
+            "local_rules": LocalRules(storage, inspect_sandbox, publish),
             "inspect_sandbox": inspect_sandbox,
             "gate_sandbox": gate_sandbox,
             "pull_counter": pull_counter,
@@ -123,7 +130,6 @@ async def opened(app: Litestar, config: Config, *, serving: bool) -> AsyncIterat
             "intel": intel,
             "statistics": Statistics(storage, publisher, intel),
             "publish": publish,
-            "on_rotated": on_rotated,
             "write_check": WriteCheck(storage),
             "started_at": now,
         }
@@ -139,7 +145,7 @@ async def opened(app: Litestar, config: Config, *, serving: bool) -> AsyncIterat
                 overlays,
                 publisher,
                 pull_counter,
-                gatekeeper.sightings,
+                gatekeeper.activity,
                 intel,
                 votes,
                 config,

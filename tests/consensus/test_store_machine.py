@@ -15,8 +15,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from app.access.keys import revoke_key
-from app.access.principal import Actor, holder_of
+from app.access.key_store import holder_of, revoke_key
+from app.access.principal import Actor
 from app.consensus import feedback, review
 from app.consensus.errors import Refused, UnknownProposal, UnknownRule
 from app.consensus.gating import GateResult, gate_text, rename_text

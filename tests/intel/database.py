@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 from sqlite_utils import Database
 
-from app.access.keys import Enrolment, KeyRecord, insert_key
-from app.access.roles import Role
+from app.access.key_store import KeyRecord, insert_key
+from app.access.principal import Enrolment, Role
 from app.http.timestamps import to_text
 from app.storage.schema import MIGRATIONS
 

@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from sqlite_utils import Database
 
-from app.access.keys import revoke_key
+from app.access.key_store import revoke_key
 from app.access.networks import Networks
-from app.access.principal import Actor, Principal
-from app.access.roles import Role
+from app.access.principal import Actor, Principal, Role
 from app.consensus.parsing import ParsedRule
 from app.consensus.policy import ConsensusPolicy
 from app.consensus.submission import Submission, record

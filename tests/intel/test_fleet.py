@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlite_utils import Database
 
-from app.access.roles import Role
-from app.access.sightings import Sighting
+from app.access.key_activity import LastUse
+from app.access.principal import Role
 from app.fleet.agents import FleetAgent, FleetPolicy, SelfReport, Standing, is_stale, stale_limit, standing_of
 from app.fleet.store import (
     erase_agent,
@@ -51,13 +51,13 @@ def db() -> Database:
     keep_sightings(
         db,
         [
-            Sighting("current", NOW, 7, NOW),
-            Sighting("behind", NOW, 6, NOW - DAY),
-            Sighting("quiet", NOW - 2 * DAY, 7, NOW - 2 * DAY),
-            Sighting("never", NOW, None, None),
-            Sighting("revoked", NOW, 7, NOW),
-            Sighting("expired", NOW, 7, NOW),
-            Sighting("partner", NOW, 7, NOW),
+            LastUse("current", NOW, 7, NOW),
+            LastUse("behind", NOW, 6, NOW - DAY),
+            LastUse("quiet", NOW - 2 * DAY, 7, NOW - 2 * DAY),
+            LastUse("never", NOW, None, None),
+            LastUse("revoked", NOW, 7, NOW),
+            LastUse("expired", NOW, 7, NOW),
+            LastUse("partner", NOW, 7, NOW),
         ],
     )
     return db
@@ -108,7 +108,7 @@ def test_pages_show_every_agent_once(db: Database) -> None:
 
 
 def test_a_sighting_without_rules_keeps_what_was_served_before(db: Database) -> None:
-    keep_sightings(db, [Sighting("current", NOW + DAY, None, None)])
+    keep_sightings(db, [LastUse("current", NOW + DAY, None, None)])
     agent = find_agent(db, "current", **TERMS)
     assert agent is not None
     assert (agent.serial, agent.served_at, agent.last_seen) == (7, to_text(NOW), to_text(NOW + DAY))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlite_utils import Database
 
-from app.access.keys import revoke_key
+from app.access.key_store import revoke_key
 from app.consensus.policy import ConsensusPolicy
 from app.http.timestamps import to_text
 from app.intel.indicators.feeds import FeedTerms, feed

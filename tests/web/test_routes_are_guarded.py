@@ -7,7 +7,7 @@ import pytest
 from litestar.routes import HTTPRoute
 
 from app.access.guards import Guard
-from app.access.roles import Role
+from app.access.principal import Role
 from app.config import Config
 from app.web.application import create_application
 from tests.server import REPOSITORY, Server

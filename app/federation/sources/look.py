@@ -4,8 +4,7 @@ import msgspec
 
 from app.federation.sources.spool import read_span
 from app.rules.errors import RuleTextError
-from app.rules.inspect import inspect_text
-from app.rules.look import Look
+from app.rules.inspect import InspectionResult, inspect_text
 from app.rules.validate import Profile
 from app.rules.yaml_text import MAX_CHARS
 
@@ -17,7 +16,7 @@ class Looked(msgspec.Struct, frozen=True):
     """One text and what it is; `text` is empty when `look.inspection` is None: no rule text at all."""
 
     text: str
-    look: Look
+    look: InspectionResult
 
 
 def look_at_items(spool: str, spans: list[tuple[int, int]], profile: str) -> list[Looked]:
@@ -34,7 +33,7 @@ def _looked(spool: str, start: int, size: int, profile: Profile) -> Looked:
         return _refused("text", f"has {size} bytes; shorten it to at most {MAX_CHARS} characters")
     try:
         text = read_span(spool, start, size).decode("utf-8")
-        return Looked(text, Look(inspect_text(text, profile=profile)))
+        return Looked(text, InspectionResult(inspect_text(text, profile=profile)))
     except UnicodeDecodeError as error:
         return _refused("text", f"is not UTF-8 (byte {error.start}); save it as UTF-8")
     except RuleTextError as error:
@@ -42,4 +41,4 @@ def _looked(spool: str, start: int, size: int, profile: Profile) -> Looked:
 
 
 def _refused(field: str, reason: str) -> Looked:
-    return Looked("", Look(None, field, reason))
+    return Looked("", InspectionResult(None, field, reason))

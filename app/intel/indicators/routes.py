@@ -8,8 +8,7 @@ from litestar.types import ASGIApp
 from msgspec import Meta
 
 from app.access.guards import actor_of, instant_of, principal_of, require, require_reader
-from app.access.principal import Actor
-from app.access.roles import Role
+from app.access.principal import Actor, Role
 from app.http.body import read_body
 from app.http.envelope import AnyRequest, answer
 from app.http.paging import cursor_for, page_of

@@ -3,7 +3,7 @@
 from litestar import Response, get, post
 
 from app.access.guards import instant_of, principal_of, require, require_reporter
-from app.access.roles import Role
+from app.access.principal import Role
 from app.http.envelope import AnyRequest, answer
 from app.http.paging import cursor_for, page_of
 from app.http.problem import bad_request

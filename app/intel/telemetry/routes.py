@@ -5,7 +5,7 @@ from litestar.response import Response
 from sqlite_utils import Database
 
 from app.access.guards import instant_of, principal_of, require, require_reporter
-from app.access.roles import Role
+from app.access.principal import Role
 from app.fleet.agents import SelfReport
 from app.fleet.routes import Recorded
 from app.fleet.store import keep_report

@@ -15,7 +15,7 @@ from app.federation.sources.look import look_at_items
 from app.federation.sources.package import FILE_NAME
 from app.federation.sources.spool import Spool, read_span
 from app.federation.upstream import DirectoryUpstream, PackageUpstream
-from app.rules.digest import text_digest
+from app.rules.compare import text_digest
 from tests.example_rules import rule_text
 from tests.federation.poison import DUPLICATE_KEY, TOO_LONG
 from tests.federation.sources.conftest import Pull, code, texts
