@@ -1,4 +1,4 @@
-"""The fleet: every enrolled agent key, what it said of its host, and whether it has the rules that are served now.
+"""The fleet: every enrolled agent key, what it reported of its host, and whether it has the rules served now.
 
 A key is the unit, because it is what the instance knows for certain; several hosts that share one key show as one
 agent. What a client says of itself (version, host name) is shown as reported and decides nothing.
@@ -11,19 +11,19 @@ import msgspec
 
 from app.http.timestamps import to_text
 
-Standing = Literal["current", "behind", "never"]
-"""Has it the newest publication, an older one, or was it never served rules?"""
+SyncState = Literal["current", "behind", "never"]
+"""Whether an agent has the newest publication, an older one, or was never served rules. On the wire: `standing`."""
 
 
 class FleetPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """When an agent needs somebody's attention."""
+    """When an agent needs attention."""
 
     stale_hours: Annotated[int, msgspec.Meta(ge=1, le=8760)] = 24
-    """An agent that was not heard of for so many hours is flagged as stale."""
+    """An agent that did not use its key for so many hours is flagged as stale."""
 
 
 class SelfReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client says of its host; None is what it did not say this time, and the last word on it stays.
+    """What a client reports of its host; None for what this report does not mention, whose last value stays.
 
     `device` is the pseudonym of the id that the client calls itself by; `events`, `threats` and `actions` are its
     own counts since it started `uptime_seconds` ago; `agents` is how many AI agents it watches.
@@ -44,10 +44,10 @@ class SelfReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FleetAgent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One enrolled agent; instants are texts, and None for what never happened or was never said.
+    """One enrolled agent; instants are texts, and None for what never happened or was never reported.
 
-    `serial` is the publication that it was last served, at `served_at`; `reported_at` is when it last said
-    something of itself.
+    `serial` is the publication that it was last served, at `served_at`; `reported_at` is the time of its last report
+    of itself.
     """
 
     id: str
@@ -57,7 +57,7 @@ class FleetAgent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     issued_at: str
     last_seen: str | None
     stale: bool
-    standing: Standing
+    standing: SyncState
     serial: int | None
     served_at: str | None
     reported_at: str | None
@@ -76,7 +76,7 @@ class FleetAgent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class FleetTotals(msgspec.Struct, frozen=True):
-    """How many agents there are; `stale` ones are also counted by their standing."""
+    """How many agents there are; `stale` ones are also counted by their sync state."""
 
     agents: int
     current: int
@@ -85,18 +85,18 @@ class FleetTotals(msgspec.Struct, frozen=True):
     stale: int
 
 
-def standing_of(serial: int | None, newest: int) -> Standing:
-    """Where an agent that was last served `serial` stands, when `newest` is served."""
+def sync_state_of(serial: int | None, newest: int) -> SyncState:
+    """Return the sync state of an agent that was last served `serial`, while `newest` is served."""
     if serial is None:
         return "never"
     return "current" if serial >= newest else "behind"
 
 
 def is_stale(last_seen: str | None, issued_at: str, limit: str) -> bool:
-    """Was nothing heard of it since `limit`? A key that was never used counts from when it was issued."""
+    """Return True when the key was not used since `limit`; a key that was never used counts from its issue."""
     return (last_seen or issued_at) < limit
 
 
 def stale_limit(now: datetime, policy: FleetPolicy) -> str:
-    """The instant, as text, before which an agent must not have been silent."""
+    """Return the instant, as text, since which an agent must have used its key."""
     return to_text(now - timedelta(hours=policy.stale_hours))

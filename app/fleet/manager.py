@@ -1,22 +1,18 @@
-"""What agents tell their manager: who they are, how they are, and what they saw. Pure.
+"""What agents report to their manager of themselves: who they are and how they are. Pure.
 
-The manager channel is how stock Guards of every version, the newest included, report events that this instance can
-read. They send each event raw, with host, user, command line and file names in it; of that only what a threat
-report has is taken (`threat_of`), and nothing else is stored.
+The events that they report on the same channel are threat reports: see `app.intel.reports.events`.
 """
 
-from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
 from app.fleet.agents import SelfReport
-from app.intel.reports.threats import Cleaner, Threat
 from app.privacy.anonymisation import Pseudonyms, bounded
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 CONSTANT_VERSIONS = frozenset({"1.0.0", "guard"})
-"""What stock Guards of all versions call their version here (measured, 1.4.5 to 1.9.0): not one of theirs."""
+"""The versions that stock Guards of all versions name here (measured, 1.4.5 to 1.9.0): never their own."""
 
 
 class AgentRegistration(msgspec.Struct, frozen=True):
@@ -51,95 +47,36 @@ class DeviceHeartbeat(msgspec.Struct, frozen=True, rename="camel"):
     guard_version: str | None = None
 
 
-class RawEvent(msgspec.Struct, frozen=True):
-    """What of a raw event is read; `metadata` may hold the other end's address and a MITRE technique."""
-
-    category: str | None = None
-    severity: str | None = None
-    timestamp: str | None = None
-    metadata: dict[str, Any] | None = None
-
-
-class EventVerdict(msgspec.Struct, frozen=True):
-    """What the agent made of an event: `benign`, `suspicious` or `malicious`, how sure it is, what it did."""
-
-    conclusion: str | None = None
-    confidence: Any = None
-    action: str | None = None
-
-
-class AgentEvent(msgspec.Struct, frozen=True):
-    """The body of `POST /api/agents/{id}/events`."""
-
-    event: RawEvent
-    verdict: EventVerdict = EventVerdict()
-
-    @property
-    def is_benign(self) -> bool:
-        """Did the agent find nothing wrong?"""
-        return self.verdict.conclusion == "benign"
-
-    @property
-    def is_malicious(self) -> bool:
-        """Was the agent sure? Only then is the other end's address evidence against it."""
-        return self.verdict.conclusion == "malicious"
-
-
-def threat_of(sent: AgentEvent, cleaner: Cleaner) -> Threat:
-    """The threat in a raw event, as stock Guards themselves abstract it for `/api/threats` (measured, 1.4.5)."""
-    metadata = sent.event.metadata or {}
-    threat = cleaner.threat(
-        source=_first_text(metadata, "sourceIP", "remoteAddress"),
-        attack_type=sent.event.category or "",
-        technique=_first_text(metadata, "mitreTechnique"),
-        rule_ids="",
-        timestamp=sent.event.timestamp,
-        region=None,
-        detail={
-            "severity": sent.event.severity,
-            "conclusion": sent.verdict.conclusion,
-            "confidence": sent.verdict.confidence,
-            "action": sent.verdict.action,
-        },
-    )
-    return threat if sent.is_malicious else replace(threat, exact_source=None)
-
-
-def _first_text(metadata: dict[str, Any], *names: str) -> str | None:
-    found = (metadata.get(name) for name in names)
-    return next((value for value in found if isinstance(value, str) and value), None)
-
-
-def of_registration(said: AgentRegistration) -> SelfReport:
-    """What a registration says of its host."""
+def report_of_registration(sent: AgentRegistration) -> SelfReport:
+    """Return what a registration says of its host."""
     return SelfReport(
-        hostname=_text(said.hostname, 256),
-        os=_text(said.os, 64),
-        arch=_text(said.arch, 32),
-        version=_version(said.version),
+        hostname=_text(sent.hostname, 256),
+        os=_text(sent.os, 64),
+        arch=_text(sent.arch, 32),
+        version=_version(sent.version),
     )
 
 
-def of_heartbeat(said: AgentHeartbeat) -> SelfReport:
-    """What an agent's heartbeat says."""
+def report_of_heartbeat(sent: AgentHeartbeat) -> SelfReport:
+    """Return what an agent's heartbeat says."""
     return SelfReport(
-        mode=_text(said.mode, 32),
-        events=said.events_processed,
-        threats=said.threats_detected,
-        actions=said.actions_executed,
-        uptime_seconds=None if said.uptime is None else said.uptime // 1000,
-        memory_mb=said.memory_usage_mb,
+        mode=_text(sent.mode, 32),
+        events=sent.events_processed,
+        threats=sent.threats_detected,
+        actions=sent.actions_executed,
+        uptime_seconds=None if sent.uptime is None else sent.uptime // 1000,
+        memory_mb=sent.memory_usage_mb,
     )
 
 
-def of_device(said: DeviceHeartbeat, pseudonyms: Pseudonyms) -> SelfReport:
-    """What a device's heartbeat says; the device itself by its pseudonym."""
+def report_of_device(sent: DeviceHeartbeat, pseudonyms: Pseudonyms) -> SelfReport:
+    """Return what a device's heartbeat says; the device itself by its pseudonym."""
     return SelfReport(
-        hostname=_text(said.hostname, 256),
-        os=_text(said.os_type, 64),
-        agents=said.agent_count,
-        version=_version(said.guard_version),
-        device=pseudonyms.of("device", said.device_id[:128]),
+        hostname=_text(sent.hostname, 256),
+        os=_text(sent.os_type, 64),
+        agents=sent.agent_count,
+        version=_version(sent.guard_version),
+        device=pseudonyms.of("device", sent.device_id[:128]),
     )
 
 

@@ -1,66 +1,43 @@
-"""One client's data over HTTP: hand it over, delete it."""
-
-from typing import Any
+"""What an admin does for or with one client's data: export it, erase it."""
 
 from litestar import Response, delete, get
 from litestar.params import FromPath
-from sqlite_utils import Database
 
-from app.access import audit
 from app.access.guards import actor_of, instant_of, principal_of, require
+from app.access.principal import Actor
 from app.access.roles import Role
-from app.consensus.review import By
 from app.http.envelope import AnyRequest, answer
 from app.http.problem import not_found
-from app.privacy.subjects import erase_subject, export_subject
+from app.privacy.subjects import Subjects
 
 _admins = [require(Role.ADMIN)]
 
 
 @get("/api/admin/subjects/{subject:str}/data", guards=_admins)
 async def export_data(request: AnyRequest, subject: FromPath[str]) -> Response[bytes]:
-    """Everything tied to one client, by class, as it is stored; that somebody looked is audited."""
-    by = _by(request)
-    found = await request.app.state.storage.read(lambda db: export_subject(db, subject))
-    if not found:
+    """Return everything tied to one client, by class, as it is stored; the export is audited."""
+    exported = await _subjects(request).export(subject, _actor(request))
+    if exported is None:
         raise not_found("Nothing is kept of this subject.")
-    rows = {name: len(items) for name, items in found.items()}
-
-    def note(db: Database) -> None:
-        audit.append(
-            db,
-            at=by.now,
-            actor=by.actor,
-            action="subject.export",
-            target=subject,
-            detail={"rows": rows},
-            address=by.address,
-        )
-
-    await request.app.state.storage.write(note)
-    return answer(request, {"subject": subject, "rows": rows, "data": found})
+    return answer(request, exported)
 
 
 @delete("/api/admin/subjects/{subject:str}/data", guards=_admins, status_code=200)
 async def erase_data(request: AnyRequest, subject: FromPath[str]) -> Response[bytes]:
-    """Delete everything tied to one client but its keys and the audit log, and count again what rested on it."""
-    state, by = request.app.state, _by(request)
-
-    def work(db: Database) -> dict[str, Any] | None:
-        if not export_subject(db, subject):
-            return None
-        done = erase_subject(db, subject, by, state.config.consensus)
-        return {"subject": subject, "erased": done.erased, "kept": done.kept}
-
-    done = await state.storage.write(work)
-    if done is None:
+    """Delete everything tied to one client but its keys and the audit log, and recompute what rested on it."""
+    erased = await _subjects(request).erase(subject, _actor(request))
+    if erased is None:
         raise not_found("Nothing is kept of this subject.")
-    state.intel.changed()
-    return answer(request, done)
+    return answer(request, erased)
 
 
-def _by(request: AnyRequest) -> By:
-    return By(actor_of(request), principal_of(request).address, instant_of(request))
+def _actor(request: AnyRequest) -> Actor:
+    return Actor(actor_of(request), principal_of(request).address, instant_of(request))
+
+
+def _subjects(request: AnyRequest) -> Subjects:
+    subjects: Subjects = request.app.state.subjects
+    return subjects
 
 
 subject_handlers = [export_data, erase_data]

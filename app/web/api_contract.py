@@ -32,27 +32,28 @@ from app.federation.routes import Approval as ChangeApproval
 from app.federation.routes import ChangeRefusal, WholeChange
 from app.federation.status import Status as UpstreamStatus
 from app.federation.versions import ShownVersion
-from app.fleet.agents import FleetAgent, Standing
-from app.fleet.manager import AgentEvent, AgentHeartbeat, AgentRegistration, DeviceHeartbeat
+from app.fleet.agents import FleetAgent, SyncState
+from app.fleet.manager import AgentHeartbeat, AgentRegistration, DeviceHeartbeat
 from app.fleet.routes import Recorded, RegisteredAgent, Stale
 from app.http.paging import MAX_LIMIT
-from app.intel.indicators.model import Kind
+from app.intel.indicators.model import IndicatorKind
 from app.intel.indicators.routes import IndicatorToDelete, NewIndicator
 from app.intel.indicators.store import Indicator
-from app.intel.public_routes import Version
-from app.intel.reports.threats import Channel, StoredThreat, TrapEvent
-from app.intel.skills.analysis import Analyses, Skills
+from app.intel.reports.events import AgentEvent, Channel, TrapEvent
+from app.intel.reports.store import StoredThreat
+from app.intel.routes import Version
+from app.intel.skills.analysis import Analyses, SkillsToAnalyse
 from app.intel.skills.routes import SkillThreat, SkillToForget
 from app.intel.skills.store import StoredReport
-from app.intel.stats import BadgeStats, Metrics, Stats
-from app.intel.telemetry.totals import (
-    Activation,
+from app.intel.statistics import BadgeStats, Metrics, Stats
+from app.intel.telemetry.store import (
     ActivationTotals,
+    NewActivation,
     ScanEvent,
     ScanTotals,
-    Telemetry,
+    TelemetryEvent,
     TelemetryTotals,
-    Usage,
+    UsageEvent,
     UsageTotals,
 )
 from app.overlay.resolve import State
@@ -219,7 +220,9 @@ CONTRACTS: Mapping[str, Contract] = {
     "DELETE /api/skill-whitelist": Contract(answers.Forgotten, body=SkillToForget),
     "GET /api/feeds/ip-blocklist": _FEED,
     "GET /api/feeds/domain-blocklist": _FEED,
-    "GET /api/admin/indicators": _listed(list[Indicator], kind=Kind, origin=Literal["admin", "reports"]),
+    "GET /api/admin/indicators": _listed(
+        list[Indicator], kind=IndicatorKind, origin=Literal["admin", "reports"]
+    ),
     "POST /api/admin/indicators": Contract(Indicator, body=NewIndicator, status=(201,)),
     "DELETE /api/admin/indicators": Contract(answers.DeletedIndicator, body=IndicatorToDelete),
     "GET /api/admin/subjects/{subject}/data": Contract(answers.SubjectData),
@@ -231,17 +234,17 @@ CONTRACTS: Mapping[str, Contract] = {
     "POST /api/agents/{agent_id}/heartbeat": Contract(Recorded, body=AgentHeartbeat),
     "POST /api/agents/{agent_id}/events": Contract(Recorded, body=AgentEvent, status=(201,)),
     "POST /api/devices/heartbeat": Contract(Recorded, body=DeviceHeartbeat),
-    "GET /api/admin/fleet": _listed(list[FleetAgent], standing=Standing, stale=Stale),
+    "GET /api/admin/fleet": _listed(list[FleetAgent], standing=SyncState, stale=Stale),
     "GET /api/admin/fleet/{agent_id}": Contract(FleetAgent),
     "POST /api/scan-events": Contract(Recorded, body=ScanEvent, status=(201,)),
     "GET /api/scan-events": Contract(dict[str, ScanTotals]),
-    "POST /api/telemetry": Contract(Recorded, body=Telemetry),
+    "POST /api/telemetry": Contract(Recorded, body=TelemetryEvent),
     "GET /api/telemetry": Contract(TelemetryTotals),
-    "POST /api/usage": Contract(Recorded, body=Usage),
+    "POST /api/usage": Contract(Recorded, body=UsageEvent),
     "GET /api/usage": Contract(UsageTotals),
-    "POST /api/activations": Contract(Recorded, body=Activation),
+    "POST /api/activations": Contract(Recorded, body=NewActivation),
     "GET /api/activations": Contract(ActivationTotals),
-    "POST /api/analyze-skills": Contract(Analyses, body=Skills),
+    "POST /api/analyze-skills": Contract(Analyses, body=SkillsToAnalyse),
     "GET /api/stats": Contract(Stats),
     "GET /api/metrics": Contract(Metrics),
     "GET /api/version": Contract(Version),

@@ -17,11 +17,11 @@ from app.federation.bundle_routes import bundle_import_handlers
 from app.federation.routes import federation_handlers
 from app.fleet.routes import fleet_handlers
 from app.http.problem import Problem
-from app.intel.indicators.routes import feed_handlers
-from app.intel.public_routes import public_handlers
-from app.intel.reports.routes import threat_handlers
+from app.intel.indicators.routes import indicator_handlers
+from app.intel.reports.routes import report_handlers
+from app.intel.routes import statistics_handlers
 from app.intel.skills.routes import skill_handlers
-from app.intel.telemetry.routes import tool_handlers
+from app.intel.telemetry.routes import telemetry_handlers
 from app.overlay.routes import overlay_handlers
 from app.privacy.routes import subject_handlers
 from app.publication.bundle_routes import bundle_export_handlers
@@ -94,13 +94,13 @@ def create_application(
         *bundle_export_handlers,
         *bundle_import_handlers,
         sync_rules,
-        *threat_handlers,
+        *report_handlers,
         *skill_handlers,
-        *feed_handlers,
+        *indicator_handlers,
         *subject_handlers,
         *fleet_handlers,
-        *tool_handlers,
-        *public_handlers,
+        *telemetry_handlers,
+        *statistics_handlers,
     ]
     litestar = Litestar(
         route_handlers=[*options_handlers(handlers), *handlers],

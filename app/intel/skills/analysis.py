@@ -1,4 +1,4 @@
-"""Skills sent for analysis: what can be said of them without a language model.
+"""Analysis of skills, as far as it goes without a language model.
 
 The public server asks a model; this instance has none and says so for each skill (`skipped_no_llm`, the public
 server's own word). What it does do is notice that a skill which an identity knows has other contents now. Texts of
@@ -15,7 +15,7 @@ import msgspec
 MAX_SKILLS = 10
 MAX_TOOLS = 500
 SHARED = "anonymous"
-"""Whose history the skills of callers without a key go to: all of them share it, so it proves nothing to anybody."""
+"""The subject whose history the skills of callers without a key go to: they share it, so it proves nothing."""
 
 
 class Tool(msgspec.Struct, frozen=True):
@@ -25,21 +25,21 @@ class Tool(msgspec.Struct, frozen=True):
     description: str = ""
 
 
-class Skill(msgspec.Struct, frozen=True):
+class SkillToAnalyse(msgspec.Struct, frozen=True):
     """One skill, named by its package."""
 
     package: Annotated[str, msgspec.Meta(min_length=1)]
     tools: Annotated[list[Tool], msgspec.Meta(max_length=MAX_TOOLS)] = []
 
 
-class Skills(msgspec.Struct, frozen=True):
+class SkillsToAnalyse(msgspec.Struct, frozen=True):
     """The body of `POST /api/analyze-skills`."""
 
-    skills: Annotated[list[Skill], msgspec.Meta(min_length=1, max_length=MAX_SKILLS)]
+    skills: Annotated[list[SkillToAnalyse], msgspec.Meta(min_length=1, max_length=MAX_SKILLS)]
 
 
 class Analysis(msgspec.Struct, frozen=True, rename="camel"):
-    """What is known of one skill; `rug_pull_detected`: the same identity last saw it with other contents."""
+    """The analysis of one skill; `rug_pull_detected`: the same identity last saw it with other contents."""
 
     package: str
     content_hash: str
@@ -52,7 +52,7 @@ class Analysis(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Analyses(msgspec.Struct, frozen=True, rename="camel"):
-    """The answer in the public server's shape; `analyzed` counts what a model looked at, here never anything."""
+    """The answer in the public server's shape; `analyzed` counts what a model analysed: 0 here."""
 
     analyzed: int
     proposals_created: int
@@ -62,11 +62,11 @@ class Analyses(msgspec.Struct, frozen=True, rename="camel"):
 
 
 def content_hash(tools: Sequence[Tool]) -> str:
-    """SHA-256 (hex) of the tools, whatever their order: `name\\ndescription` each, sorted, joined by NUL."""
+    """Return the SHA-256 (hex) of the tools in any order: `name\\ndescription` each, sorted, joined by NUL."""
     texts = sorted(f"{tool.name}\n{tool.description}" for tool in tools)
     return hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def analyses_of(results: list[Analysis]) -> Analyses:
-    """Sum up."""
+    """Sum the analyses up in the answer."""
     return Analyses(0, 0, 0, sum(result.rug_pull_detected for result in results), results)

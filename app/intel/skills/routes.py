@@ -1,4 +1,4 @@
-"""Skills over HTTP: reports, votes, and the lists in exactly the shapes that stock clients read."""
+"""Skills over HTTP: reports, votes, analysis, and the lists in exactly the shapes that stock clients read."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -9,18 +9,19 @@ from litestar.types import ASGIApp
 from msgspec import Meta
 
 from app.access.guards import actor_of, instant_of, principal_of, require, require_reader, require_reporter
+from app.access.principal import Actor
 from app.access.roles import Role
-from app.consensus.review import By
 from app.http.body import read_body
 from app.http.envelope import AnyRequest, answer, request_id
 from app.http.paging import cursor_for, page_of
 from app.http.prepared import JSON
 from app.http.problem import bad_request, not_found
 from app.http.timestamps import from_text
-from app.http.tolerant import read_batch
-from app.intel.reports.routes import reporter
-from app.intel.service import Intel
-from app.intel.skills.served import BlackTerms, blacklist, since_text, whitelist, whole_whitelist
+from app.http.tolerant import read_batch, read_one
+from app.intel.reports.routes import sender_of
+from app.intel.skills.analysis import SkillsToAnalyse
+from app.intel.skills.served import BlacklistQuery, blacklist, since_text, whitelist, whole_whitelist
+from app.intel.skills.service import Skills
 from app.intel.skills.store import NewReport, NewVote, list_reports
 from app.intel.skills.verdict import CONFIRMATIONS, LEVELS, MIN_AVERAGE_RISK, normal_name
 from app.privacy.anonymisation import Pseudonyms, bounded
@@ -28,13 +29,14 @@ from app.publication.edition import tail
 
 MAX_NAME, MAX_HASH, MAX_FINDINGS, MAX_REASON = 200, 128, 50, 500
 _admins = [require(Role.ADMIN)]
+_reporters = [require_reporter(Role.AGENT, Role.ADMIN)]
 READERS = require_reader()
 """Called in the handler, as in app.publication.distribution: fleets poll these routes."""
 Reason = Annotated[str, Meta(min_length=1, max_length=MAX_REASON)]
 
 
 class Finding(msgspec.Struct):
-    """One finding of a scanner; a text of it is bounded and loses addresses and names of people."""
+    """One finding of a scanner; its texts are bounded and lose addresses and names of people."""
 
     id: Any = ""
     category: Any = ""
@@ -69,20 +71,20 @@ class SkillToBlock(msgspec.Struct, rename="camel", kw_only=True):
 
 
 class SkillToForget(msgspec.Struct, rename="camel", kw_only=True):
-    """The body of `DELETE /api/skill-blacklist` and `/api/skill-whitelist`: which skill is meant."""
+    """The body of `DELETE /api/skill-blacklist` and `/api/skill-whitelist`: the skill by name or hash."""
 
     skill_name: Annotated[str, Meta(min_length=1, max_length=MAX_NAME)] | None = None
     skill_hash: Annotated[str, Meta(min_length=1, max_length=MAX_HASH)] | None = None
 
 
-@post("/api/skill-threats", guards=[require_reporter(Role.AGENT, Role.ADMIN)])
+@post("/api/skill-threats", guards=_reporters)
 async def report_skill_threats(request: AnyRequest) -> Response[bytes]:
-    """A skill in which a scanner found something; one, or several as `{skills: [...]}`."""
+    """Take reports of skills in which a scanner found something: one, or `{skills: [...]}`."""
     batch = await read_batch(request, SkillThreat, "skills")
-    reports = [report for item in batch.items if (report := _report(item, _intel(request).pseudonyms))]
+    reports = [report for item in batch.items if (report := _report(item, request.app.state.pseudonyms))]
     if batch.items and not reports:
         raise bad_request(f"skillName: a visible name; riskLevel: one of {', '.join(LEVELS)}", "skillName")
-    await _intel(request).report_skills(reports, reporter(request), instant_of(request))
+    await _skills(request).report(reports, sender_of(request), instant_of(request))
     skipped = batch.skipped + len(batch.items) - len(reports)
     data = {"message": "Skill threat received", "count": len(reports), "skipped": skipped}
     return answer(request, data, status=201)
@@ -90,7 +92,7 @@ async def report_skill_threats(request: AnyRequest) -> Response[bytes]:
 
 @get("/api/skill-threats", guards=_admins)
 async def show_skill_threats(request: AnyRequest) -> Response[bytes]:
-    """What identities report of skills, newest first, one item for each identity, skill and hash."""
+    """List what identities report of skills, newest first, one item for each identity, skill and hash."""
     page = page_of(request.query_params, key_parts=1)
     rows = await request.app.state.storage.read(lambda db: list_reports(db, page))
     shown = rows[: page.limit]
@@ -100,19 +102,20 @@ async def show_skill_threats(request: AnyRequest) -> Response[bytes]:
 
 @get("/api/skill-blacklist", opt={"guard": READERS})
 async def show_blacklist(request: AnyRequest) -> ASGIApp:
-    """Skills that are a risk: by admins, or by `minReports` independent identities with `minAvgRisk` on average.
+    """Serve risky skills: by admins, or by `minReports` independent identities with `minAvgRisk` on average.
 
     `since` leaves out what has not changed for a week before that instant.
     """
     await READERS.admit(request)
     query = request.query_params
-    terms = BlackTerms(
+    wanted = BlacklistQuery(
         min_reports=int(_number(query.get("minReports"), "minReports", CONFIRMATIONS, 0, 1_000_000)),
         min_risk=_number(query.get("minAvgRisk"), "minAvgRisk", MIN_AVERAGE_RISK, 0, 100),
         since=since_text(_since(query.get("since"))),
     )
-    page = await _intel(request).skill_list.page(("black", terms), lambda skills: blacklist(skills, terms))
-    return page.answer(request, JSON, tail(request_id(request)))
+    known = _skills(request).known
+    response = await known.response(("black", wanted), lambda skills: blacklist(skills, wanted))
+    return response.answer(request, JSON, tail(request_id(request)))
 
 
 @post("/api/skill-blacklist", guards=_admins)
@@ -125,19 +128,19 @@ async def block_skills(request: AnyRequest) -> Response[bytes]:
     if batch.items and not entries:
         raise bad_request("skillName: a visible name is needed", "skillName")
     reason = next((item.reason for item in batch.items if item.reason), None)
-    added = await _intel(request).put_skills("black", entries, _by(request), reason)
+    added = await _skills(request).put("black", entries, _actor(request), reason)
     data = {"message": "Added to blacklist", "added": added, "total": len(entries)}
     return answer(request, data, status=201)
 
 
 @delete("/api/skill-blacklist", guards=_admins, status_code=200)
 async def unblock_skill(request: AnyRequest) -> Response[bytes]:
-    """Take a skill off the blacklist, and forget every report on it; by `skillName` or by the `skillHash` listed."""
+    """Take a skill off the blacklist, and delete every report on it; by `skillName` or by the `skillHash` listed."""
     body = await read_body(request, SkillToForget)
-    skills = await _intel(request).skill_list.current()
+    skills = await _skills(request).known.current()
     wanted = normal_name(body.skill_name) if body.skill_name else None
     names = [s.name for s in skills if s.name == wanted or (body.skill_hash and s.hash == body.skill_hash)]
-    gone = await _intel(request).forget_skills("black", names, _by(request))
+    gone = await _skills(request).forget("black", names, _actor(request))
     if not gone:
         raise not_found("Nothing is known of this skill: give skillName, or skillHash as it is listed.")
     return answer(request, {"message": "Removed from blacklist", "names": names, "rows": gone})
@@ -145,22 +148,23 @@ async def unblock_skill(request: AnyRequest) -> Response[bytes]:
 
 @get("/api/skill-whitelist", opt={"guard": READERS})
 async def show_whitelist(request: AnyRequest) -> ASGIApp:
-    """Skills that three independent identities or an admin trust, and that are not on the blacklist."""
+    """Serve skills that three independent identities or an admin trust, and that are not on the blacklist."""
     await READERS.admit(request)
     since = since_text(_since(request.query_params.get("since")))
-    page = await _intel(request).skill_list.page(("white", since), lambda skills: whitelist(skills, since))
-    return page.answer(request, JSON, tail(request_id(request)))
+    known = _skills(request).known
+    response = await known.response(("white", since), lambda skills: whitelist(skills, since))
+    return response.answer(request, JSON, tail(request_id(request)))
 
 
 @get("/api/skill-whitelist/all", guards=_admins)
 async def show_whole_whitelist(request: AnyRequest) -> Response[bytes]:
-    """Every skill that somebody trusts, with those that wait, are disputed, or are on the blacklist."""
-    return answer(request, [*whole_whitelist(await _intel(request).skill_list.current())])
+    """List every skill with a vote, including those that wait, are disputed, or are on the blacklist."""
+    return answer(request, [*whole_whitelist(await _skills(request).known.current())])
 
 
 @post("/api/skill-whitelist", guards=[require(Role.AGENT, Role.ADMIN)])
-async def vouch_for_skills(request: AnyRequest) -> Response[bytes]:
-    """An agent's votes that skills can be trusted, or an admin's entries: one, or `{skills: [...]}`.
+async def vote_for_skills(request: AnyRequest) -> Response[bytes]:
+    """Take an agent's votes that skills can be trusted, or an admin's entries: one, or `{skills: [...]}`.
 
     Stock Guards encode the body twice: a JSON text that holds JSON.
     """
@@ -174,9 +178,9 @@ async def vouch_for_skills(request: AnyRequest) -> Response[bytes]:
         raise bad_request("skillName: a visible name is needed", "skillName")
     if principal_of(request).role is Role.ADMIN:
         entries = [(vote.display, vote.fingerprint) for vote in votes]
-        await _intel(request).put_skills("white", entries, _by(request), None)
+        await _skills(request).put("white", entries, _actor(request), None)
     else:
-        await _intel(request).vouch_for_skills(votes, reporter(request), instant_of(request))
+        await _skills(request).vote(votes, sender_of(request), instant_of(request))
     skipped = batch.skipped + len(batch.items) - len(votes)
     data = {"message": f"{len(votes)} skill(s) reported", "count": len(votes), "skipped": skipped}
     return answer(request, data, status=201)
@@ -184,15 +188,24 @@ async def vouch_for_skills(request: AnyRequest) -> Response[bytes]:
 
 @delete("/api/skill-whitelist", guards=_admins, status_code=200)
 async def untrust_skill(request: AnyRequest) -> Response[bytes]:
-    """Take a skill off the whitelist, and forget every vote for it."""
+    """Take a skill off the whitelist, and delete every vote for it."""
     body = await read_body(request, SkillToForget)
     if body.skill_name is None:
         raise bad_request("skillName: a name is needed", "skillName")
     names = [normal_name(body.skill_name)]
-    gone = await _intel(request).forget_skills("white", names, _by(request))
+    gone = await _skills(request).forget("white", names, _actor(request))
     if not gone:
         raise not_found("Nobody trusts a skill of this name.")
     return answer(request, {"message": "Removed from whitelist", "names": names, "rows": gone})
+
+
+@post("/api/analyze-skills", guards=_reporters, status_code=200)
+async def analyze_skills(request: AnyRequest) -> Response[bytes]:
+    """Return of each skill whether its contents changed for the caller; there is no model here to judge them."""
+    body = await read_one(request, SkillsToAnalyse)
+    principal = principal_of(request)
+    subject = None if principal.role is None else principal.subject
+    return answer(request, await _skills(request).analyse(body.skills, subject, instant_of(request)))
 
 
 def _report(item: SkillThreat, pseudonyms: Pseudonyms) -> NewReport | None:
@@ -251,13 +264,13 @@ def _since(text: str | None) -> datetime | None:
         raise bad_request("since: an instant such as 2027-01-31T00:00:00Z", "since") from error
 
 
-def _by(request: AnyRequest) -> By:
-    return By(actor_of(request), principal_of(request).address, instant_of(request))
+def _actor(request: AnyRequest) -> Actor:
+    return Actor(actor_of(request), principal_of(request).address, instant_of(request))
 
 
-def _intel(request: AnyRequest) -> Intel:
-    intel: Intel = request.app.state.intel
-    return intel
+def _skills(request: AnyRequest) -> Skills:
+    skills: Skills = request.app.state.skills
+    return skills
 
 
 skill_handlers = [
@@ -268,6 +281,7 @@ skill_handlers = [
     unblock_skill,
     show_whitelist,
     show_whole_whitelist,
-    vouch_for_skills,
+    vote_for_skills,
     untrust_skill,
+    analyze_skills,
 ]

@@ -1,19 +1,18 @@
-"""The SQL of which contents each identity has seen a skill with."""
-
-from typing import Any
+"""The SQL of skill versions: the contents that each identity has seen a skill with."""
 
 from sqlite_utils import Database
 
 from app.intel.skills.analysis import SHARED
+from app.privacy.personal_data import Expiry, PersonalData, Rows
 
 KEPT = 20
 """Contents of one skill remembered for one identity; what is older goes."""
 
 
-def see(db: Database, subject: str, package: str, digest: str, at: str) -> bool:
-    """Remember the contents; True when this identity last saw the skill with other ones.
+def record_version(db: Database, subject: str, package: str, digest: str, at: str) -> bool:
+    """Record the contents; return True when this identity last saw the skill with other ones.
 
-    Histories are kept apart: a host with an older version is no rug pull, and nobody can make one up for others.
+    Histories are kept apart: a host with an older version is no rug pull, and nobody can fake one for others.
     """
     row = db.conn.execute(
         "SELECT digest FROM skill_version WHERE subject = ? AND package = ? ORDER BY last_seen DESC, first_seen DESC"
@@ -35,8 +34,8 @@ def see(db: Database, subject: str, package: str, digest: str, at: str) -> bool:
     return True
 
 
-def export_versions(db: Database, subject: str) -> list[dict[str, Any]]:
-    """Every skill that one identity had analysed."""
+def export_versions(db: Database, subject: str) -> Rows:
+    """Return every skill that one identity had analysed."""
     columns = ("package", "digest", "first_seen", "last_seen")
     rows = db.conn.execute(
         "SELECT package, digest, first_seen, last_seen FROM skill_version WHERE subject = ? ORDER BY 1, 3",
@@ -46,12 +45,25 @@ def export_versions(db: Database, subject: str) -> list[dict[str, Any]]:
 
 
 def erase_versions(db: Database, subject: str) -> int:
-    """Forget them (the shared history belongs to nobody). Returns rows."""
+    """Delete them (the shared history belongs to nobody). Return how many rows."""
     if subject == SHARED:
         return 0
     return db.conn.execute("DELETE FROM skill_version WHERE subject = ?", [subject]).rowcount
 
 
 def purge_versions(db: Database, before: str) -> int:
-    """Forget what was last seen before an instant. Returns rows."""
+    """Delete what was last seen before an instant. Return how many rows."""
     return db.conn.execute("DELETE FROM skill_version WHERE last_seen < ?", [before]).rowcount
+
+
+PERSONAL_DATA = PersonalData(
+    export=lambda db, subject: {"skillVersions": export_versions(db, subject)},
+    erase=lambda db, subject, _at: {"skillVersions": erase_versions(db, subject)},
+    expiries=(
+        Expiry(
+            "skillVersions",
+            lambda policy: policy.skills_days,
+            lambda db, before, _at: purge_versions(db, before),
+        ),
+    ),
+)
