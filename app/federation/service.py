@@ -9,13 +9,13 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from app.access import audit
+from app.access.principal import Actor
 from app.federation import held, review, store, versions
 from app.federation.errors import NothingToPull, PullsHeld, UnknownUpstream
 from app.federation.held import HeldState, ShownChange
 from app.federation.landing import AUTOMATIC, Audit
 from app.federation.progress import Progress, PullResult
 from app.federation.pull import Gather, Publish, Pull, Puller
-from app.federation.review import By
 from app.federation.schedule import is_due
 from app.federation.sources.collected import SetAside
 from app.federation.status import Status, is_pulled, read_status
@@ -26,7 +26,7 @@ from app.http.timestamps import from_text, to_text
 from app.overlay.store import settle as settle_overlay
 from app.storage import Storage
 
-HoldReason = Callable[[], Awaitable[str | None]]
+FreezeReason = Callable[[], Awaitable[str | None]]
 """Why a rollback holds pulls, or None when none does."""
 
 SPOOL = "spool"
@@ -46,14 +46,14 @@ class Federation:
         upstreams: Sequence[Upstream],
         state_dir: Path,
         publish: Publish,
-        hold_reason: HoldReason,
+        freeze_reason: FreezeReason,
     ) -> None:
         self.upstreams = {upstream.name: upstream for upstream in upstreams}
         self._storage = storage
         self._spool_dir = state_dir / SPOOL
         self._puller = Puller(storage, self._spool_dir, publish)
         self._publish = publish
-        self._hold_reason = hold_reason
+        self._freeze_reason = freeze_reason
         self.outcomes = self._puller.outcomes
         """`(upstream, outcome)` and how many pulls have ended so since the start, for metrics."""
 
@@ -84,7 +84,7 @@ class Federation:
         Those whose time has come: an upstream that failed, or asked for patience, before the restart still gets it.
         What lies on this machine is always looked at.
         """
-        if await self._hold_reason() is not None:
+        if await self._freeze_reason() is not None:
             return []
 
         def read(db: Database) -> list[Upstream]:
@@ -128,7 +128,7 @@ class Federation:
 
     async def refuse_while_held(self) -> None:
         """Raise `PullsHeld` while a rollback holds pulls."""
-        if reason := await self._hold_reason():
+        if reason := await self._freeze_reason():
             raise PullsHeld(f"A rollback holds pulls ({reason}); `threatcloud publication release` ends it.")
 
     @property
@@ -140,7 +140,7 @@ class Federation:
         self,
         name: str,
         rule_ids: Collection[str] | None,
-        by: By,
+        actor: Actor,
         reason: str | None = None,
         digest: str | None = None,
     ) -> tuple[list[str], int | None]:
@@ -151,29 +151,36 @@ class Federation:
         """
         upstream = self.upstream(name)
         approved = await self._storage.write(
-            lambda db: review.approve(db, upstream, rule_ids, by, reason, digest)
+            lambda db: review.approve(db, upstream, rule_ids, actor, reason, digest)
         )
         serial = await self._publish(f"{len(approved)} changes of {name} approved") if approved else None
         return approved, serial
 
     async def refuse(
-        self, name: str, rule_ids: Collection[str] | None, by: By, reason: str, digest: str | None = None
+        self,
+        name: str,
+        rule_ids: Collection[str] | None,
+        actor: Actor,
+        reason: str,
+        digest: str | None = None,
     ) -> list[str]:
         """Refuse held changes (None: all of them) for as long as upstream offers the same; returns the ids.
 
         Raises `HeldMoved`, `UnknownChange`.
         """
         upstream = self.upstream(name)
-        return await self._storage.write(lambda db: review.refuse(db, upstream, rule_ids, by, reason, digest))
+        return await self._storage.write(
+            lambda db: review.refuse(db, upstream, rule_ids, actor, reason, digest)
+        )
 
     async def statuses(self, now: datetime) -> list[Status]:
         """How every upstream is doing, in the order of the configuration."""
-        paused, upstreams = await self._hold_reason(), list(self.upstreams.values())
+        paused, upstreams = await self._freeze_reason(), list(self.upstreams.values())
         return await self._storage.read(lambda db: [read_status(db, u, paused, now) for u in upstreams])
 
     async def status(self, name: str, now: datetime) -> Status:
         """How one upstream is doing."""
-        upstream, paused = self.upstream(name), await self._hold_reason()
+        upstream, paused = self.upstream(name), await self._freeze_reason()
         return await self._storage.read(lambda db: read_status(db, upstream, paused, now))
 
     async def set_aside(self, name: str) -> list[SetAside]:

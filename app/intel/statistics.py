@@ -21,8 +21,8 @@ from app.intel.skills.served import Skill
 from app.intel.skills.service import Skills
 from app.intel.telemetry import counters_store
 from app.intel.telemetry.store import scan_totals
-from app.publication.edition import Edition
 from app.publication.publisher import Publisher
+from app.publication.served_set import ServedSet
 from app.storage import Storage
 
 FRESH_SECONDS = 30
@@ -159,18 +159,18 @@ class Statistics:
     async def numbers(self, now: datetime) -> Numbers:
         """Return the numbers, at most `FRESH_SECONDS` old, of the publication that is served."""
         async with self._lock:
-            edition = self._publisher.edition
-            serial = edition.serial if edition is not None else 0
+            served = self._publisher.served
+            serial = served.serial if served is not None else 0
             if self._kept is None or self._kept[0] != serial or now >= self._kept[1]:
-                served, skills = _served(edition), await self._skills.known.current()
-                numbers = await self._storage.read(lambda db: _numbers(db, served, skills, now))
+                rules, skills = _rules_of(served), await self._skills.known.current()
+                numbers = await self._storage.read(lambda db: _numbers(db, rules, skills, now))
                 self._kept = (serial, now + timedelta(seconds=FRESH_SECONDS), numbers)
             return self._kept[2]
 
 
-def _served(edition: Edition | None) -> dict[str, Counter[str]]:
+def _rules_of(served: ServedSet | None) -> dict[str, Counter[str]]:
     """Count the served rules by category, severity and source."""
-    entries = edition.sheet("yaml", canary=False).entries if edition is not None else ()
+    entries = served.representation("yaml", canary=False).entries if served is not None else ()
     return {
         name: Counter(getattr(entry, name) for entry in entries)
         for name in ("category", "severity", "source")

@@ -25,7 +25,7 @@ from app.intel.skills.service import Skills
 from app.intel.skills.store import NewReport, NewVote, list_reports
 from app.intel.skills.verdict import CONFIRMATIONS, LEVELS, MIN_AVERAGE_RISK, normal_name
 from app.privacy.anonymisation import Pseudonyms, bounded
-from app.publication.edition import tail
+from app.publication.served_set import closing
 
 MAX_NAME, MAX_HASH, MAX_FINDINGS, MAX_REASON = 200, 128, 50, 500
 _admins = [require(Role.ADMIN)]
@@ -115,7 +115,7 @@ async def show_blacklist(request: AnyRequest) -> ASGIApp:
     )
     known = _skills(request).known
     response = await known.response(("black", wanted), lambda skills: blacklist(skills, wanted))
-    return response.answer(request, JSON, tail(request_id(request)))
+    return response.answer(request, JSON, closing(request_id(request)))
 
 
 @post("/api/skill-blacklist", guards=_admins)
@@ -153,7 +153,7 @@ async def show_whitelist(request: AnyRequest) -> ASGIApp:
     since = since_text(_since(request.query_params.get("since")))
     known = _skills(request).known
     response = await known.response(("white", since), lambda skills: whitelist(skills, since))
-    return response.answer(request, JSON, tail(request_id(request)))
+    return response.answer(request, JSON, closing(request_id(request)))
 
 
 @get("/api/skill-whitelist/all", guards=_admins)

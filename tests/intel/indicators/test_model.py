@@ -1,6 +1,6 @@
 """Which addresses and domains a feed may list."""
 
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
 from hypothesis import given
