@@ -1,15 +1,19 @@
 """The fleet over HTTP: agents that speak to a manager, heartbeats of devices, and the view of all agents."""
 
-from typing import Any, Literal
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import get, post
-from litestar.params import FromPath
+from litestar.di import NamedDependency
+from litestar.params import FromQuery, PathParameter
 from litestar.response import Response
 
-from app.access.guards import instant_of, principal_of, public, require
+from app.access.gatekeeper import Gatekeeper
+from app.access.guards import public, require
+from app.access.principal import Principal
 from app.access.roles import Role
-from app.fleet.agents import SyncState
+from app.fleet.agents import FleetAgent, SyncState
 from app.fleet.manager import (
     AgentHeartbeat,
     AgentRegistration,
@@ -19,14 +23,15 @@ from app.fleet.manager import (
     report_of_registration,
 )
 from app.fleet.service import Fleet
-from app.http.envelope import JSON, AnyRequest, answer
-from app.http.paging import cursor_for, page_of
-from app.http.problem import Problem, bad_request, not_found
-from app.http.tolerant import read_one
+from app.http.envelope import JSON, Answer
+from app.http.paging import Page, cursor_for, paged
+from app.http.problem import Problem, not_found
+from app.http.requests import TolerantBody
+from app.privacy.anonymisation import Pseudonyms
 
 MANAGED = "manager-channel"
 """The label of keys given out here; a host name has no place in the audit log, where nothing can be erased."""
-SYNC_STATES: tuple[SyncState, ...] = ("current", "behind", "never")
+AgentId = Annotated[str, PathParameter(schema_extra={"minLength": 1})]
 Stale = Literal["yes", "no"]
 _agents = [require(Role.AGENT)]
 _admins = [require(Role.ADMIN)]
@@ -46,14 +51,18 @@ class Recorded(msgspec.Struct, frozen=True):
 
 
 @post("/api/agents/register", guards=[public()])
-async def register_agent(request: AnyRequest) -> Response[bytes]:
+async def register_agent(
+    gatekeeper: NamedDependency[Gatekeeper],
+    fleet: NamedDependency[Fleet],
+    data: TolerantBody[AgentRegistration],
+    principal: NamedDependency[Principal],
+    now: NamedDependency[datetime],
+) -> Response[RegisteredAgent]:
     """Let an agent register with its manager, by the same policy as `/api/clients/register`."""
-    body = await read_one(request, AgentRegistration)
-    now = instant_of(request)
-    record, token = await request.app.state.gatekeeper.register(MANAGED, principal_of(request).address, now)
-    await _fleet(request).keep_report(record.id, report_of_registration(body), now)
+    record, token = await gatekeeper.register(MANAGED, principal.address, now)
+    await fleet.keep_report(record.id, report_of_registration(data), now)
     return Response(
-        msgspec.json.encode(RegisteredAgent(record.id, token)),
+        RegisteredAgent(record.id, token),
         status_code=201,
         media_type=JSON,
         headers={"Cache-Control": "no-store"},
@@ -61,34 +70,45 @@ async def register_agent(request: AnyRequest) -> Response[bytes]:
 
 
 @post("/api/agents/{agent_id:str}/heartbeat", guards=_agents, status_code=200)
-async def agent_heartbeat(request: AnyRequest, agent_id: FromPath[str]) -> Response[bytes]:
+async def agent_heartbeat(
+    fleet: NamedDependency[Fleet],
+    agent_id: AgentId,
+    data: TolerantBody[AgentHeartbeat],
+    principal: NamedDependency[Principal],
+    now: NamedDependency[datetime],
+) -> Recorded:
     """Keep how an agent is; stock Guards report it every 30 seconds."""
-    body = await read_one(request, AgentHeartbeat)
-    require_own_key(request, agent_id)
-    await _fleet(request).keep_report(agent_id, report_of_heartbeat(body), instant_of(request))
-    return answer(request, Recorded(True))
+    require_own_key(principal, agent_id)
+    await fleet.keep_report(agent_id, report_of_heartbeat(data), now)
+    return Recorded(True)
 
 
 @post("/api/devices/heartbeat", guards=_agents, status_code=200)
-async def device_heartbeat(request: AnyRequest) -> Response[bytes]:
+async def device_heartbeat(
+    fleet: NamedDependency[Fleet],
+    pseudonyms: NamedDependency[Pseudonyms],
+    data: TolerantBody[DeviceHeartbeat],
+    principal: NamedDependency[Principal],
+    now: NamedDependency[datetime],
+) -> Recorded:
     """Keep how a host is, as Guards 1.5.5 to 1.6.1 report it; the key says whose host it is."""
-    body = await read_one(request, DeviceHeartbeat)
-    report = report_of_device(body, request.app.state.pseudonyms)
-    await _fleet(request).keep_report(principal_of(request).key_id, report, instant_of(request))
-    return answer(request, Recorded(True))
+    await fleet.keep_report(principal.key_id, report_of_device(data, pseudonyms), now)
+    return Recorded(True)
 
 
-@get("/api/admin/fleet", guards=_admins)
-async def show_fleet(request: AnyRequest) -> Response[bytes]:
+@get("/api/admin/fleet", guards=_admins, dependencies=paged(2))
+async def show_fleet(
+    fleet: NamedDependency[Fleet],
+    page: NamedDependency[Page],
+    now: NamedDependency[datetime],
+    standing: FromQuery[SyncState | None] = None,
+    stale: FromQuery[Stale | None] = None,
+) -> Answer[list[FleetAgent]]:
     """List agents with a valid key, the newest key first: `standing=current|behind|never`, `stale=yes|no`.
 
     `meta.serial` is the publication that is served; the first page also has `meta.totals` of the whole fleet.
     """
-    query = request.query_params
-    page = page_of(query)
-    sync_state = _choice(query.get("standing"), "standing", SYNC_STATES)
-    stale = _choice(query.get("stale"), "stale", ("yes", "no"))
-    found = await _fleet(request).page(page, sync_state, stale, instant_of(request))
+    found = await fleet.page(page, standing, stale, now)
     shown = found.agents[: page.limit]
     more = len(found.agents) > page.limit
     meta: dict[str, Any] = {
@@ -97,33 +117,24 @@ async def show_fleet(request: AnyRequest) -> Response[bytes]:
     }
     if found.totals is not None:
         meta["totals"] = found.totals
-    return answer(request, shown, meta=meta)
+    return Answer(shown, meta=meta)
 
 
 @get("/api/admin/fleet/{agent_id:str}", guards=_admins)
-async def show_agent(request: AnyRequest, agent_id: FromPath[str]) -> Response[bytes]:
+async def show_agent(
+    fleet: NamedDependency[Fleet], agent_id: AgentId, now: NamedDependency[datetime]
+) -> FleetAgent:
     """Return one agent, by the id of its key."""
-    agent = await _fleet(request).find(agent_id, instant_of(request))
+    agent = await fleet.find(agent_id, now)
     if agent is None:
         raise not_found("No agent has a valid key with this id.")
-    return answer(request, agent)
+    return agent
 
 
-def require_own_key(request: AnyRequest, agent_id: str) -> None:
+def require_own_key(principal: Principal, agent_id: str) -> None:
     """Raise `Problem` 403 unless the request comes with the agent's own key."""
-    if principal_of(request).key_id != agent_id:
+    if principal.key_id != agent_id:
         raise Problem(403, "An agent may speak for itself only: this id belongs to another key.")
-
-
-def _fleet(request: AnyRequest) -> Fleet:
-    fleet: Fleet = request.app.state.fleet
-    return fleet
-
-
-def _choice(text: str | None, name: str, allowed: tuple[Any, ...]) -> Any:
-    if text is not None and text not in allowed:
-        raise bad_request(f"{name}: one of {', '.join(allowed)}", name)
-    return text
 
 
 fleet_handlers = [register_agent, agent_heartbeat, device_heartbeat, show_fleet, show_agent]

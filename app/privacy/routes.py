@@ -1,43 +1,41 @@
 """What an admin does for or with one client's data: export it, erase it."""
 
-from litestar import Response, delete, get
-from litestar.params import FromPath
+from typing import Annotated
 
-from app.access.guards import actor_of, instant_of, principal_of, require
+from litestar import delete, get
+from litestar.di import NamedDependency
+from litestar.params import PathParameter
+
+from app.access.guards import require
 from app.access.principal import Actor
 from app.access.roles import Role
-from app.http.envelope import AnyRequest, answer
 from app.http.problem import not_found
-from app.privacy.subjects import Subjects
+from app.privacy.subjects import ErasedSubject, ExportedSubject, Subjects
 
+Subject = Annotated[str, PathParameter(schema_extra={"minLength": 1})]
 _admins = [require(Role.ADMIN)]
 
 
 @get("/api/admin/subjects/{subject:str}/data", guards=_admins)
-async def export_data(request: AnyRequest, subject: FromPath[str]) -> Response[bytes]:
+async def export_data(
+    subjects: NamedDependency[Subjects], subject: Subject, actor: NamedDependency[Actor]
+) -> ExportedSubject:
     """Return everything tied to one client, by class, as it is stored; the export is audited."""
-    exported = await _subjects(request).export(subject, _actor(request))
+    exported = await subjects.export(subject, actor)
     if exported is None:
         raise not_found("Nothing is kept of this subject.")
-    return answer(request, exported)
+    return exported
 
 
 @delete("/api/admin/subjects/{subject:str}/data", guards=_admins, status_code=200)
-async def erase_data(request: AnyRequest, subject: FromPath[str]) -> Response[bytes]:
+async def erase_data(
+    subjects: NamedDependency[Subjects], subject: Subject, actor: NamedDependency[Actor]
+) -> ErasedSubject:
     """Delete everything tied to one client but its keys and the audit log, and recompute what rested on it."""
-    erased = await _subjects(request).erase(subject, _actor(request))
+    erased = await subjects.erase(subject, actor)
     if erased is None:
         raise not_found("Nothing is kept of this subject.")
-    return answer(request, erased)
-
-
-def _actor(request: AnyRequest) -> Actor:
-    return Actor(actor_of(request), principal_of(request).address, instant_of(request))
-
-
-def _subjects(request: AnyRequest) -> Subjects:
-    subjects: Subjects = request.app.state.subjects
-    return subjects
+    return erased
 
 
 subject_handlers = [export_data, erase_data]

@@ -18,30 +18,7 @@ from app.federation.routes import Approval as ChangeApproval
 from app.federation.routes import ChangeRefusal, WholeChange
 from app.federation.status import Status as UpstreamStatus
 from app.federation.versions import ShownVersion
-from app.fleet.agents import FleetAgent, SyncState
-from app.fleet.manager import AgentHeartbeat, AgentRegistration, DeviceHeartbeat
-from app.fleet.routes import Recorded, RegisteredAgent, Stale
 from app.http.paging import MAX_LIMIT
-from app.intel.indicators.model import IndicatorKind
-from app.intel.indicators.routes import IndicatorToDelete, NewIndicator
-from app.intel.indicators.store import Indicator
-from app.intel.reports.events import AgentEvent, Channel, TrapEvent
-from app.intel.reports.store import StoredThreat
-from app.intel.routes import Version
-from app.intel.skills.analysis import Analyses, SkillsToAnalyse
-from app.intel.skills.routes import SkillThreat, SkillToForget
-from app.intel.skills.store import StoredReport
-from app.intel.statistics import BadgeStats, Metrics, Stats
-from app.intel.telemetry.store import (
-    ActivationTotals,
-    NewActivation,
-    ScanEvent,
-    ScanTotals,
-    TelemetryEvent,
-    TelemetryTotals,
-    UsageEvent,
-    UsageTotals,
-)
 from app.overlay.resolve import State
 from app.overlay.routes import AnyNewEntry
 from app.overlay.views import Compared
@@ -60,7 +37,6 @@ Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT)]
 Serial = Annotated[int, Meta(ge=1, le=1 << 53)]
 Since = Annotated[int, Meta(ge=0, le=1 << 53)]
 Text = Annotated[str, Meta(min_length=1)]
-ShortText = Annotated[str, Meta(min_length=1, max_length=200)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,27 +71,15 @@ def _distributed(data: Any, **query: Any) -> Contract:
     return Contract(data, query=filters | query, is_conditional=True)
 
 
-_SINCE = {"since": datetime}
-_RISK = {"minReports": int, "minAvgRisk": float}
-_FEED = Contract(
-    str,
-    query={"minReputation": Annotated[int, Meta(ge=0, le=100)], "category": str},
-    media="text/plain",
-    is_conditional=True,
-)
 _PEM = Contract(str, media="text/plain")
 
 PATH_PARAMETERS: Mapping[str, Any] = {
     "entry_id": Text,
-    "agent_id": Text,
-    "author": ShortText,
     "key_id": Text,
     "kid": Text,
     "name": Text,
     "rule_id": Text,
     "serial": Serial,
-    "skill": ShortText,
-    "subject": Text,
     "use": KeyUse,
 }
 
@@ -170,51 +134,6 @@ CONTRACTS: Mapping[str, Contract] = {
     "GET /api/publications/{serial}": Contract(answers.WholePublication),
     "POST /api/publications/{serial}/rollback": Contract(answers.Publication, body=Reason),
     "POST /api/publications/release": Contract(answers.Publication | None),
-    "POST /api/threats": Contract(answers.ThreatReceipt, body=answers.ThreatBatch, status=(201,)),
-    "GET /api/threats": _listed(list[StoredThreat], channel=Channel),
-    "POST /api/trap-intel": Contract(answers.TrapReceipt, body=list[TrapEvent], status=(201,)),
-    "POST /api/skill-threats": Contract(answers.BatchReceipt, body=SkillThreat, status=(201,)),
-    "GET /api/skill-threats": _listed(list[StoredReport]),
-    "GET /api/skill-blacklist": Contract(
-        list[answers.BlacklistedSkill], query=_RISK | _SINCE, is_conditional=True
-    ),
-    "POST /api/skill-blacklist": Contract(answers.Blocked, body=answers.SkillsToBlock, status=(201,)),
-    "DELETE /api/skill-blacklist": Contract(answers.Forgotten, body=SkillToForget),
-    "GET /api/skill-whitelist": Contract(list[answers.WhitelistedSkill], query=_SINCE, is_conditional=True),
-    "GET /api/skill-whitelist/all": Contract(list[answers.TrustedSkill]),
-    "POST /api/skill-whitelist": Contract(answers.BatchReceipt, body=answers.SkillVotes, status=(201,)),
-    "DELETE /api/skill-whitelist": Contract(answers.Forgotten, body=SkillToForget),
-    "GET /api/feeds/ip-blocklist": _FEED,
-    "GET /api/feeds/domain-blocklist": _FEED,
-    "GET /api/admin/indicators": _listed(
-        list[Indicator], kind=IndicatorKind, origin=Literal["admin", "reports"]
-    ),
-    "POST /api/admin/indicators": Contract(Indicator, body=NewIndicator, status=(201,)),
-    "DELETE /api/admin/indicators": Contract(answers.DeletedIndicator, body=IndicatorToDelete),
-    "GET /api/admin/subjects/{subject}/data": Contract(answers.SubjectData),
-    "DELETE /api/admin/subjects/{subject}/data": Contract(answers.ErasedData),
     "POST /api/rules/sync": Contract(Synced, body=PushedRules),
-    "POST /api/agents/register": Contract(
-        RegisteredAgent, body=AgentRegistration, status=(201,), is_bare=True
-    ),
-    "POST /api/agents/{agent_id}/heartbeat": Contract(Recorded, body=AgentHeartbeat),
-    "POST /api/agents/{agent_id}/events": Contract(Recorded, body=AgentEvent, status=(201,)),
-    "POST /api/devices/heartbeat": Contract(Recorded, body=DeviceHeartbeat),
-    "GET /api/admin/fleet": _listed(list[FleetAgent], standing=SyncState, stale=Stale),
-    "GET /api/admin/fleet/{agent_id}": Contract(FleetAgent),
-    "POST /api/scan-events": Contract(Recorded, body=ScanEvent, status=(201,)),
-    "GET /api/scan-events": Contract(dict[str, ScanTotals]),
-    "POST /api/telemetry": Contract(Recorded, body=TelemetryEvent),
-    "GET /api/telemetry": Contract(TelemetryTotals),
-    "POST /api/usage": Contract(Recorded, body=UsageEvent),
-    "GET /api/usage": Contract(UsageTotals),
-    "POST /api/activations": Contract(Recorded, body=NewActivation),
-    "GET /api/activations": Contract(ActivationTotals),
-    "POST /api/analyze-skills": Contract(Analyses, body=SkillsToAnalyse),
-    "GET /api/stats": Contract(Stats),
-    "GET /api/metrics": Contract(Metrics),
-    "GET /api/version": Contract(Version),
-    "GET /api/badge/stats": Contract(BadgeStats),
-    "GET /api/badge/{author}/{skill}": Contract(str, media="image/svg+xml"),
 }
 """`METHOD path` as `docs/api.md` writes it."""

@@ -25,6 +25,7 @@ from app.http.problem import Problem
 from app.http.requests import StrictRequest, read_query
 from app.http.services import inject_directly, services
 from app.intel.indicators.routes import indicator_handlers
+from app.intel.reporter import intel_dependencies
 from app.intel.reports.routes import report_handlers
 from app.intel.routes import statistics_handlers
 from app.intel.skills.routes import skill_handlers
@@ -63,6 +64,7 @@ log = logging.getLogger(__name__)
 
 DEPENDENCIES: Mapping[str, Provide] = {
     **access_dependencies,
+    **intel_dependencies,
     **services(
         "config",
         "consensus",

@@ -1,33 +1,42 @@
 """Feeds over HTTP, and an admin's entries in them."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
-from litestar import Response, delete, get, post
+from litestar import delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromQuery, QueryParameter
 from litestar.types import ASGIApp
 from msgspec import Meta
 
-from app.access.guards import actor_of, instant_of, principal_of, require, require_reader
+from app.access.guards import require, require_reader
 from app.access.principal import Actor
 from app.access.roles import Role
-from app.http.body import read_body
-from app.http.envelope import AnyRequest, answer
-from app.http.paging import cursor_for, page_of
+from app.http.described import described
+from app.http.envelope import Answer, AnyRequest
+from app.http.paging import Page, page_of_rows, paged
 from app.http.problem import bad_request, not_found
+from app.http.requests import JsonBody
 from app.intel.indicators.feeds import MIN_REPUTATION, FeedQuery, render_feed
 from app.intel.indicators.model import IndicatorKind, exact_address, public_domain
 from app.intel.indicators.service import Indicators
-from app.intel.indicators.store import list_indicators
+from app.intel.indicators.store import Indicator
 from app.privacy.anonymisation import bounded
 
 TEXT = b"text/plain; charset=utf-8"
-KINDS: tuple[IndicatorKind, ...] = ("ip", "domain")
 MAX_CATEGORY = 64
 _admins = [require(Role.ADMIN)]
 READERS = require_reader()
 """Called in the handler, as in app.publication.distribution: fleets poll these routes."""
 Value = Annotated[str, Meta(min_length=1, max_length=253)]
 Reason = Annotated[str, Meta(min_length=1, max_length=500)]
+_feed_route = described(
+    str,
+    media="text/plain",
+    conditional=True,
+    query={"minReputation": Annotated[int, Meta(ge=0, le=100)], "category": str},
+    opt={"guard": READERS},
+)
 
 
 class NewIndicator(msgspec.Struct):
@@ -45,13 +54,21 @@ class IndicatorToDelete(msgspec.Struct):
     value: Value
 
 
-@get("/api/feeds/ip-blocklist", opt={"guard": READERS})
+class DeletedIndicator(msgspec.Struct, frozen=True):
+    """How many entries of the list and how many sightings of the value are gone."""
+
+    value: str
+    entries: int
+    sightings: int
+
+
+@get("/api/feeds/ip-blocklist", **_feed_route)
 async def ip_blocklist(request: AnyRequest) -> ASGIApp:
     """Serve listed addresses, one a line: `minReputation` (70), `category`."""
     return await _feed(request, "ip")
 
 
-@get("/api/feeds/domain-blocklist", opt={"guard": READERS})
+@get("/api/feeds/domain-blocklist", **_feed_route)
 async def domain_blocklist(request: AnyRequest) -> ASGIApp:
     """Serve listed domains, one a line: `minReputation` (70), `category`."""
     return await _feed(request, "domain")
@@ -66,51 +83,51 @@ async def _feed(request: AnyRequest, kind: IndicatorKind) -> ASGIApp:
         _reputation(query.get("minReputation")),
         bounded(category, MAX_CATEGORY) if category is not None else None,
     )
-    response = await _indicators(request).listed.response(wanted, lambda listed: render_feed(listed, wanted))
+    indicators: Indicators = request.app.state.indicators
+    response = await indicators.listed.response(wanted, lambda listed: render_feed(listed, wanted))
     return response.answer(request, TEXT, b"")
 
 
-@get("/api/admin/indicators", guards=_admins)
-async def show_indicators(request: AnyRequest) -> Response[bytes]:
+@get("/api/admin/indicators", guards=_admins, dependencies=paged(3))
+async def show_indicators(
+    indicators: NamedDependency[Indicators],
+    page: NamedDependency[Page],
+    kind: FromQuery[IndicatorKind | None] = None,
+    origin: Annotated[
+        Literal["admin", "reports"] | None, QueryParameter(description="admin or reports")
+    ] = None,
+) -> Answer[list[Indicator]]:
     """List indicators by kind and value: `kind=ip|domain`, `origin=admin|reports`."""
-    page = page_of(request.query_params, key_parts=3)
-    kind, origin = request.query_params.get("kind"), request.query_params.get("origin")
-    if kind is not None and kind not in KINDS:
-        raise bad_request(f"kind: one of {', '.join(KINDS)}", "kind")
-    if origin not in (None, "admin", "reports"):
-        raise bad_request("origin: admin or reports", "origin")
-    rows = await request.app.state.storage.read(lambda db: list_indicators(db, page, kind, origin))
-    shown = rows[: page.limit]
-    last = shown[-1] if len(rows) > page.limit else None
-    following = cursor_for([last.kind, last.value, last.origin]) if last else None
-    return answer(request, shown, meta={"next": following})
+    rows = await indicators.list_page(page, kind, origin)
+    return page_of_rows(rows, page, lambda row: (row.kind, row.value, row.origin))
 
 
 @post("/api/admin/indicators", guards=_admins)
-async def add_indicator(request: AnyRequest) -> Response[bytes]:
+async def add_indicator(
+    indicators: NamedDependency[Indicators], data: JsonBody[NewIndicator], actor: NamedDependency[Actor]
+) -> Indicator:
     """List an address or a domain, or change its entry."""
-    body = await read_body(request, NewIndicator)
-    kind, value = _named(body.value)
-    entry = await _indicators(request).put(
+    kind, value = _named(data.value)
+    return await indicators.put(
         kind,
         value,
-        reputation=body.reputation,
-        category=bounded(body.category, MAX_CATEGORY) or "manual",
-        reason=body.reason,
-        actor=_actor(request),
+        reputation=data.reputation,
+        category=bounded(data.category, MAX_CATEGORY) or "manual",
+        reason=data.reason,
+        actor=actor,
     )
-    return answer(request, entry, status=201)
 
 
 @delete("/api/admin/indicators", guards=_admins, status_code=200)
-async def remove_indicator(request: AnyRequest) -> Response[bytes]:
+async def remove_indicator(
+    indicators: NamedDependency[Indicators], data: JsonBody[IndicatorToDelete], actor: NamedDependency[Actor]
+) -> DeletedIndicator:
     """Take a value off its feed, and delete its sightings: three new reports bring it back."""
-    body = await read_body(request, IndicatorToDelete)
-    kind, value = _named(body.value)
-    entries, sightings = await _indicators(request).delete(kind, value, _actor(request))
+    kind, value = _named(data.value)
+    entries, sightings = await indicators.delete(kind, value, actor)
     if not entries and not sightings:
         raise not_found("Nothing is known of this value.")
-    return answer(request, {"value": value, "entries": entries, "sightings": sightings})
+    return DeletedIndicator(value, entries, sightings)
 
 
 def _named(text: str) -> tuple[IndicatorKind, str]:
@@ -132,15 +149,6 @@ def _reputation(text: str | None) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 4 and int(text) <= 100):
         raise bad_request("minReputation: a whole number from 0 to 100", "minReputation")
     return int(text)
-
-
-def _actor(request: AnyRequest) -> Actor:
-    return Actor(actor_of(request), principal_of(request).address, instant_of(request))
-
-
-def _indicators(request: AnyRequest) -> Indicators:
-    indicators: Indicators = request.app.state.indicators
-    return indicators
 
 
 indicator_handlers = [ip_blocklist, domain_blocklist, show_indicators, add_indicator, remove_indicator]

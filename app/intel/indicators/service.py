@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from typing import Literal
 
 from sqlite_utils import Database
 
@@ -10,6 +11,7 @@ from app.access import audit
 from app.access.networks import Networks
 from app.access.principal import Actor
 from app.consensus.policy import ConsensusPolicy
+from app.http.paging import Page
 from app.http.response_cache import ResponseCache
 from app.http.timestamps import to_text
 from app.intel.indicators import store
@@ -65,6 +67,12 @@ class Indicators:
             )
             if await self._storage.write(count):
                 self.listed.mark_stale()
+
+    async def list_page(
+        self, page: Page, kind: IndicatorKind | None, origin: Literal["admin", "reports"] | None
+    ) -> list[Indicator]:
+        """Return the list by kind, value and origin: up to one more than `page.limit`, if there are more."""
+        return await self._storage.read(lambda db: store.list_indicators(db, page, kind, origin))
 
     async def put(
         self,

@@ -7,13 +7,15 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from app.http.paging import Page
 from app.http.timestamps import to_text
 from app.intel.indicators.service import Indicators
 from app.intel.indicators.store import RecordedSightings
 from app.intel.policy import IntelPolicy
 from app.intel.reporter import Reporter
+from app.intel.reports import store
 from app.intel.reports.events import Channel, Threat
-from app.intel.reports.store import keep_sealed, keep_threats
+from app.intel.reports.store import StoredThreat
 from app.intel.telemetry import counters_store
 from app.privacy.anonymisation import to_hour
 from app.storage import Storage
@@ -32,7 +34,7 @@ class ReceivedEvents:
 
 
 class Reports:
-    """Threat events in. `keep` returns when they are durable."""
+    """The threat events. `keep` returns when they are durable."""
 
     def __init__(self, storage: Storage, policy: IntelPolicy, indicators: Indicators) -> None:
         self._storage = storage
@@ -58,9 +60,13 @@ class Reports:
 
         def work(db: Database) -> RecordedSightings:
             counters_store.add_hourly(db, hour, counts)
-            keep_threats(db, channel, received.threats, reporter, hour)
+            store.keep_threats(db, channel, received.threats, reporter, hour)
             if self._policy.keep_sealed:
-                keep_sealed(db, received.sealed, reporter, hour)
+                store.keep_sealed(db, received.sealed, reporter, hour)
             return self._indicators.record_sightings(db, found, reporter, now)
 
         self._indicators.note(await self._storage.write(work))
+
+    async def list_threats(self, page: Page, channel: Channel | None) -> list[StoredThreat]:
+        """Return kept events, newest first: up to one more than `page.limit`, if there are more."""
+        return await self._storage.read(lambda db: store.list_threats(db, page, channel))

@@ -4,7 +4,9 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
+
+import msgspec
 
 from app.http.timestamps import to_text
 from app.intel.skills.verdict import (
@@ -114,25 +116,40 @@ def whitelist(skills: list[Skill], since: str | None) -> bytes:
     return _body([_white(skill) for skill in listed])
 
 
-def whole_whitelist(skills: list[Skill]) -> Iterator[dict[str, Any]]:
+class TrustedSkill(msgspec.Struct, frozen=True, rename="camel"):
+    """One skill with votes or an admin's entry, listed or not; `is_disputed`: with different fingerprints."""
+
+    skill_name: str
+    normalized_name: str
+    fingerprint_hash: str | None
+    confirmations: int
+    status: Literal["confirmed", "pending", "blacklisted"]
+    is_admin_entry: bool
+    is_disputed: bool
+    first_reported: str
+    last_reported: str
+
+
+def whole_whitelist(skills: list[Skill]) -> Iterator[TrustedSkill]:
     """Yield every skill that has a vote or an admin's entry, listed or not, and why not."""
     for skill in skills:
-        if skill.allowed_at is None and skill.first_trusted is None:
+        first = skill.first_trusted or skill.allowed_at
+        if first is None:
             continue
-        yield {
-            "skillName": skill.trusted_as,
-            "normalizedName": skill.name,
-            "fingerprintHash": skill.trusted_hash,
-            "confirmations": skill.confirmations,
-            "status": _status(skill),
-            "isAdminEntry": skill.allowed_at is not None,
-            "isDisputed": skill.is_disputed,
-            "firstReported": skill.first_trusted or skill.allowed_at,
-            "lastReported": skill.last_trusted or skill.allowed_at,
-        }
+        yield TrustedSkill(
+            skill_name=skill.trusted_as,
+            normalized_name=skill.name,
+            fingerprint_hash=skill.trusted_hash,
+            confirmations=skill.confirmations,
+            status=_status(skill),
+            is_admin_entry=skill.allowed_at is not None,
+            is_disputed=skill.is_disputed,
+            first_reported=first,
+            last_reported=skill.last_trusted or skill.allowed_at or first,
+        )
 
 
-def _status(skill: Skill) -> str:
+def _status(skill: Skill) -> Literal["confirmed", "pending", "blacklisted"]:
     if skill.is_whitelisted:
         return "confirmed"
     return "blacklisted" if skill.is_blacklisted else "pending"

@@ -9,6 +9,7 @@ from sqlite_utils import Database
 from app.access import audit
 from app.access.principal import Actor
 from app.consensus.policy import ConsensusPolicy
+from app.http.paging import Page
 from app.http.response_cache import ResponseCache
 from app.http.timestamps import to_text
 from app.intel.reporter import Reporter
@@ -16,7 +17,7 @@ from app.intel.skills import store
 from app.intel.skills.analysis import SHARED, Analyses, Analysis, SkillToAnalyse, analyses_of, content_hash
 from app.intel.skills.recount import VoteCounter
 from app.intel.skills.served import Skill
-from app.intel.skills.store import NewReport, NewVote, RecordedVotes, Side
+from app.intel.skills.store import NewReport, NewVote, RecordedVotes, Side, StoredReport
 from app.intel.skills.verdict import normal_name
 from app.intel.skills.verdict_store import load_skills
 from app.intel.skills.versions_store import record_version
@@ -82,6 +83,10 @@ class Skills:
         except SandboxError:
             self._due |= names
             raise
+
+    async def list_reports(self, page: Page) -> list[StoredReport]:
+        """Return reports, newest first: up to one more than `page.limit`, if there are more."""
+        return await self._storage.read(lambda db: store.list_reports(db, page))
 
     async def put(
         self, side: Side, entries: Sequence[tuple[str, str | None]], actor: Actor, reason: str | None

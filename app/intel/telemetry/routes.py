@@ -1,85 +1,104 @@
 """Reports of tools over HTTP: scan events, telemetry, usage and activations."""
 
-from litestar import get, post
-from litestar.response import Response
+from datetime import datetime
 
-from app.access.guards import instant_of, principal_of, require, require_reporter
+from litestar import get, post
+from litestar.di import NamedDependency
+
+from app.access.guards import require, require_reporter
+from app.access.principal import Principal
 from app.access.roles import Role
 from app.fleet.routes import Recorded
-from app.http.envelope import AnyRequest, answer
-from app.http.tolerant import read_one
+from app.http.requests import TolerantBody
 from app.intel.telemetry.service import Telemetry
-from app.intel.telemetry.store import NewActivation, ScanEvent, TelemetryEvent, UsageEvent
+from app.intel.telemetry.store import (
+    ActivationTotals,
+    NewActivation,
+    ScanEvent,
+    ScanTotals,
+    TelemetryEvent,
+    TelemetryTotals,
+    UsageEvent,
+    UsageTotals,
+)
 
 _reporters = [require_reporter(Role.AGENT, Role.ADMIN)]
 _admins = [require(Role.ADMIN)]
 
 
-@post("/api/scan-events", guards=_reporters, status_code=201)
-async def scan_event(request: AnyRequest) -> Response[bytes]:
+@post("/api/scan-events", guards=_reporters)
+async def scan_event(
+    telemetry: NamedDependency[Telemetry],
+    data: TolerantBody[ScanEvent],
+    principal: NamedDependency[Principal],
+    now: NamedDependency[datetime],
+) -> Recorded:
     """Count what a scanner looked at and found."""
-    body = await read_one(request, ScanEvent)
-    await _telemetry(request).count_scan(body, principal_of(request), instant_of(request))
-    return answer(request, Recorded(True), status=201)
+    await telemetry.count_scan(data, principal, now)
+    return Recorded(True)
 
 
 @get("/api/scan-events", guards=_admins)
-async def show_scan_events(request: AnyRequest) -> Response[bytes]:
+async def show_scan_events(telemetry: NamedDependency[Telemetry]) -> dict[str, ScanTotals]:
     """Return totals by kind of scanner."""
-    return answer(request, await _telemetry(request).scan_totals())
+    return await telemetry.scan_totals()
 
 
 @post("/api/telemetry", guards=_reporters, status_code=200)
-async def telemetry(request: AnyRequest) -> Response[bytes]:
+async def telemetry_event(
+    telemetry: NamedDependency[Telemetry],
+    data: TolerantBody[TelemetryEvent],
+    now: NamedDependency[datetime],
+) -> Recorded:
     """Count one event of a tool."""
-    body = await read_one(request, TelemetryEvent)
-    await _telemetry(request).count_event(body, instant_of(request))
-    return answer(request, Recorded(True))
+    await telemetry.count_event(data, now)
+    return Recorded(True)
 
 
 @get("/api/telemetry", guards=_admins)
-async def show_telemetry(request: AnyRequest) -> Response[bytes]:
+async def show_telemetry(
+    telemetry: NamedDependency[Telemetry], now: NamedDependency[datetime]
+) -> TelemetryTotals:
     """Return totals of telemetry."""
-    return answer(request, await _telemetry(request).event_totals(instant_of(request)))
+    return await telemetry.event_totals(now)
 
 
 @post("/api/usage", guards=_reporters, status_code=200)
-async def usage(request: AnyRequest) -> Response[bytes]:
+async def usage(
+    telemetry: NamedDependency[Telemetry], data: TolerantBody[UsageEvent], now: NamedDependency[datetime]
+) -> Recorded:
     """Count one use of a tool."""
-    body = await read_one(request, UsageEvent)
-    await _telemetry(request).count_use(body, instant_of(request))
-    return answer(request, Recorded(True))
+    await telemetry.count_use(data, now)
+    return Recorded(True)
 
 
 @get("/api/usage", guards=_admins)
-async def show_usage(request: AnyRequest) -> Response[bytes]:
+async def show_usage(telemetry: NamedDependency[Telemetry], now: NamedDependency[datetime]) -> UsageTotals:
     """Return totals of use, and the trend of 30 days."""
-    return answer(request, await _telemetry(request).usage_totals(instant_of(request)))
+    return await telemetry.usage_totals(now)
 
 
 @post("/api/activations", guards=_reporters, status_code=200)
-async def activation(request: AnyRequest) -> Response[bytes]:
+async def activation(
+    telemetry: NamedDependency[Telemetry],
+    data: TolerantBody[NewActivation],
+    principal: NamedDependency[Principal],
+    now: NamedDependency[datetime],
+) -> Recorded:
     """Count a client's first start; `recorded` is false when it was counted before."""
-    body = await read_one(request, NewActivation)
-    is_new = await _telemetry(request).count_activation(body, principal_of(request), instant_of(request))
-    return answer(request, Recorded(is_new))
+    return Recorded(await telemetry.count_activation(data, principal, now))
 
 
 @get("/api/activations", guards=_admins)
-async def show_activations(request: AnyRequest) -> Response[bytes]:
+async def show_activations(telemetry: NamedDependency[Telemetry]) -> ActivationTotals:
     """Return totals of activations, and the newest."""
-    return answer(request, await _telemetry(request).activation_totals())
-
-
-def _telemetry(request: AnyRequest) -> Telemetry:
-    service: Telemetry = request.app.state.telemetry
-    return service
+    return await telemetry.activation_totals()
 
 
 telemetry_handlers = [
     scan_event,
     show_scan_events,
-    telemetry,
+    telemetry_event,
     show_telemetry,
     usage,
     show_usage,
