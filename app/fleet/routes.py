@@ -13,11 +13,12 @@ from app.access.gatekeeper import Gatekeeper
 from app.access.guards import public, require
 from app.access.principal import Principal
 from app.access.roles import Role
-from app.fleet.agents import FleetAgent, SyncState
-from app.fleet.manager import (
+from app.fleet.agents import (
     AgentHeartbeat,
     AgentRegistration,
     DeviceHeartbeat,
+    FleetAgent,
+    SyncState,
     report_of_device,
     report_of_heartbeat,
     report_of_registration,

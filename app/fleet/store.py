@@ -120,19 +120,18 @@ def count_agents_seen(db: Database, since: str) -> int:
 
 def export_agent(db: Database, subject: str) -> Rows:
     """Return everything kept here of the keys of one subject."""
-    rows = db.conn.execute(
-        "SELECT s.key_id, s.seen_at, s.serial, s.served_at FROM sighting s JOIN key k ON k.id = s.key_id"
-        " WHERE k.subject = ? ORDER BY s.key_id",
+    used = db.query(
+        "SELECT s.key_id AS keyId, s.seen_at AS seenAt, s.serial, s.served_at AS servedAt"
+        " FROM sighting s JOIN key k ON k.id = s.key_id WHERE k.subject = ? ORDER BY s.key_id",
         [subject],
     )
-    found = [dict(zip(("keyId", "seenAt", "serial", "servedAt"), row, strict=True)) for row in rows]
-    names = ("key_id", "at", *_REPORT)
-    rows = db.conn.execute(
-        f"SELECT {', '.join(f'r.{name}' for name in names)} FROM agent_report r JOIN key k ON k.id = r.key_id"
+    names = ", ".join(f"r.{name}" for name in ("key_id", "at", *_REPORT))
+    reported = db.query(
+        f"SELECT {names} FROM agent_report r JOIN key k ON k.id = r.key_id"
         " WHERE k.subject = ? ORDER BY r.key_id",
         [subject],
     )
-    return found + [dict(zip(names, row, strict=True)) for row in rows]
+    return [*used, *reported]
 
 
 def erase_agent(db: Database, subject: str) -> int:

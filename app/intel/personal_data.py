@@ -5,8 +5,8 @@ from app.consensus.policy import ConsensusPolicy
 from app.fleet.store import PERSONAL_DATA as FLEET_DATA
 from app.intel.indicators.store import personal_data as indicator_data
 from app.intel.reports.store import PERSONAL_DATA as REPORT_DATA
+from app.intel.skills.analysis_store import PERSONAL_DATA as SKILL_VERSION_DATA
 from app.intel.skills.store import personal_data as skill_data
-from app.intel.skills.versions_store import PERSONAL_DATA as SKILL_VERSION_DATA
 from app.intel.telemetry.store import PERSONAL_DATA as TELEMETRY_DATA
 from app.privacy.personal_data import PersonalData
 

@@ -54,19 +54,17 @@ class LastRecount(msgspec.Struct, frozen=True):
 
 def last_recount(db: Database) -> LastRecount | None:
     """Return the last recount, None before the first."""
-    row = db.conn.execute("SELECT value FROM instance WHERE name = ?", [_LAST_RECOUNT]).fetchone()
-    return msgspec.json.decode(row[0], type=LastRecount) if row else None
+    row = next(db.query("SELECT value FROM instance WHERE name = ?", [_LAST_RECOUNT]), None)
+    return msgspec.json.decode(row["value"], type=LastRecount) if row else None
 
 
 def keep_last_recount(db: Database, done: LastRecount) -> None:
     """Record a recount."""
-    db.conn.execute(
-        "INSERT OR REPLACE INTO instance (name, value) VALUES (?, ?)",
-        [_LAST_RECOUNT, msgspec.json.encode(done).decode()],
-    )
+    row = {"name": _LAST_RECOUNT, "value": msgspec.json.encode(done).decode()}
+    db.table("instance").insert(row, replace=True)
 
 
 def subjects_revoked_since(db: Database, since: str) -> list[str]:
     """Return the identities that lost a key since an instant."""
-    rows = db.conn.execute("SELECT DISTINCT subject FROM key WHERE revoked_at >= ?", [since])
-    return [subject for (subject,) in rows]
+    rows = db.query("SELECT DISTINCT subject FROM key WHERE revoked_at >= ?", [since])
+    return [row["subject"] for row in rows]

@@ -10,7 +10,7 @@ PURGE_BATCH = 2000
 
 def rows_of_subject(db: Database, table: str, subject: str) -> Rows:
     """Return every row of a table with a `subject` column that belongs to one client, as it is stored."""
-    return list(db[table].rows_where("subject = ?", [subject]))
+    return list(db.table(table).rows_where("subject = ?", [subject]))
 
 
 def delete_rows_of_subject(db: Database, table: str, subject: str) -> int:

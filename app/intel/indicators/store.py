@@ -173,12 +173,9 @@ def put_entry(
     at: str,
 ) -> Indicator:
     """Add or replace an admin's entry."""
-    db.conn.execute(
-        "INSERT OR REPLACE INTO indicator (kind, value, origin, digest, reputation, category, reporters, reason,"
-        " added_by, changed_at) VALUES (?, ?, 'admin', ?, ?, ?, 0, ?, ?, ?)",
-        [kind, value, digest, reputation, category, reason, added_by, at],
-    )
-    return Indicator(kind, value, "admin", reputation, category, 0, reason, added_by, at)
+    entry = Indicator(kind, value, "admin", reputation, category, 0, reason, added_by, at)
+    db.table("indicator").insert({**msgspec.structs.asdict(entry), "digest": digest}, replace=True)
+    return entry
 
 
 def delete_indicator(db: Database, kind: IndicatorKind, value: str, digest: str) -> tuple[int, int]:
@@ -205,12 +202,12 @@ def list_indicators(
     if page.after is not None:
         conditions.append("(kind, value, origin) > (?, ?, ?)")
         values.extend(page.after)
-    rows = db.conn.execute(
+    rows = db.query(
         f"SELECT {INDICATOR} FROM indicator WHERE {' AND '.join(conditions)}"
         " ORDER BY kind, value, origin LIMIT ?",
         [*values, page.limit + 1],
     )
-    return [Indicator(*row) for row in rows]
+    return [Indicator(**row) for row in rows]
 
 
 def all_indicators(db: Database) -> list[Indicator]:

@@ -47,7 +47,6 @@ class StoredThreat(msgspec.Struct, frozen=True, rename="camel"):
     detail: dict[str, Any]
 
 
-_NAMES = [field.encode_name for field in msgspec.structs.fields(StoredThreat)]
 COLUMNS = ", ".join(StoredThreat.__struct_fields__)
 
 
@@ -86,14 +85,11 @@ def list_threats(db: Database, page: Page, channel: str | None = None) -> list[S
     if page.after is not None:
         conditions.append("id < CAST(? AS INTEGER)")
         values.extend(page.after)
-    rows = db.conn.execute(
+    rows = db.query(
         f"SELECT {COLUMNS} FROM threat WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT ?",
         [*values, page.limit + 1],
     )
-    return [
-        msgspec.convert(dict(zip(_NAMES, (*row[:-1], json.loads(row[-1])), strict=True)), StoredThreat)
-        for row in rows
-    ]
+    return [StoredThreat(**{**row, "detail": json.loads(row["detail"])}) for row in rows]
 
 
 def keep_sealed(db: Database, reports: Iterable[Any], reporter: Reporter, received: str) -> int:

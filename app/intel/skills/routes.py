@@ -22,7 +22,7 @@ from app.http.requests import JsonBody, TolerantBody, TolerantKwarg
 from app.http.timestamps import from_text
 from app.http.tolerant import Batch
 from app.intel.reporter import Reporter
-from app.intel.skills.analysis import Analyses, SkillsToAnalyse
+from app.intel.skills.analysis_store import Analyses, SkillsToAnalyse
 from app.intel.skills.served import (
     BlacklistQuery,
     TrustedSkill,

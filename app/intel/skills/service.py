@@ -14,13 +14,20 @@ from app.http.response_cache import ResponseCache
 from app.http.timestamps import to_text
 from app.intel.reporter import Reporter
 from app.intel.skills import store
-from app.intel.skills.analysis import SHARED, Analyses, Analysis, SkillToAnalyse, analyses_of, content_hash
+from app.intel.skills.analysis_store import (
+    SHARED,
+    Analyses,
+    Analysis,
+    SkillToAnalyse,
+    analyses_of,
+    content_hash,
+    record_version,
+)
 from app.intel.skills.recount import VoteCounter
 from app.intel.skills.served import Skill
 from app.intel.skills.store import NewReport, NewVote, RecordedVotes, Side, StoredReport
 from app.intel.skills.verdict import normal_name
 from app.intel.skills.verdict_store import load_skills
-from app.intel.skills.versions_store import record_version
 from app.intel.telemetry import counters_store
 from app.privacy.anonymisation import bounded, to_hour
 from app.sandbox import SandboxError

@@ -68,10 +68,7 @@ class StoredReport(msgspec.Struct, frozen=True, rename="camel"):
     last_at: str
 
 
-_NAMES = [field.encode_name for field in msgspec.structs.fields(StoredReport)]
-_COLUMNS = (
-    "id, display, skill_hash, subject, risk_score, risk_level, findings, source, reports, first_at, last_at"
-)
+_COLUMNS = ", ".join(StoredReport.__struct_fields__).replace("skill_name", "display AS skill_name")
 
 
 def report_skills(
@@ -188,16 +185,24 @@ def put_entries(
     at: str,
 ) -> int:
     """Add an admin's entries `(name, display, hash)` to a list; return how many were not there before."""
-    added = 0
-    for name, display, skill_hash in entries:
-        known = db.conn.execute("SELECT 1 FROM skill_entry WHERE list = ? AND name = ?", [side, name])
-        added += known.fetchone() is None
-        db.conn.execute(
-            "INSERT OR REPLACE INTO skill_entry (list, name, display, hash, reason, added_by, at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [side, name, display, skill_hash, reason, added_by, at],
-        )
-    return added
+    table = db.table("skill_entry")
+    known = {row["name"] for row in table.rows_where("list = ?", [side], select="name")}
+    table.insert_all(
+        (
+            {
+                "list": side,
+                "name": name,
+                "display": display,
+                "hash": skill_hash,
+                "reason": reason,
+                "added_by": added_by,
+                "at": at,
+            }
+            for name, display, skill_hash in entries
+        ),
+        replace=True,
+    )
+    return len({name for name, _, _ in entries} - known)
 
 
 def forget_skill(db: Database, side: Side, name: str, at: str, policy: ConsensusPolicy) -> int:
@@ -213,16 +218,11 @@ def forget_skill(db: Database, side: Side, name: str, at: str, policy: Consensus
 def list_reports(db: Database, page: Page) -> list[StoredReport]:
     """Return reports, newest first: up to one more than `page.limit`, if there are more."""
     after, values = ("id < CAST(? AS INTEGER)", list(page.after)) if page.after else ("1", [])
-    rows = db.conn.execute(
+    rows = db.query(
         f"SELECT {_COLUMNS} FROM skill_threat WHERE {after} ORDER BY id DESC LIMIT ?",
         [*values, page.limit + 1],
     )
-    return [
-        msgspec.convert(
-            dict(zip(_NAMES, (*row[:6], json.loads(row[6]), *row[7:]), strict=True)), StoredReport
-        )
-        for row in rows
-    ]
+    return [StoredReport(**{**row, "findings": json.loads(row["findings"])}) for row in rows]
 
 
 def personal_data(policy: ConsensusPolicy) -> PersonalData:

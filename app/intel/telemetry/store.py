@@ -293,11 +293,8 @@ def export_tools(db: Database, subject: str) -> dict[str, Rows]:
     """Return everything kept here that one identity sent."""
     found: dict[str, Rows] = {}
     for table, columns in _TABLES.items():
-        rows = db.conn.execute(
-            f"SELECT {', '.join(columns)} FROM {table} WHERE subject = ? ORDER BY 1, 2",
-            [subject],
-        )
-        found[table] = [dict(zip(columns, row, strict=True)) for row in rows]
+        sql = f"SELECT {', '.join(columns)} FROM {table} WHERE subject = ? ORDER BY 1, 2"
+        found[table] = list(db.query(sql, [subject]))
     return found
 
 

@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.intel.skills.analysis import SHARED, Tool, content_hash
-from app.intel.skills.versions_store import (
+from app.intel.skills.analysis_store import (
     KEPT,
+    SHARED,
+    Tool,
+    content_hash,
     erase_versions,
     export_versions,
     purge_versions,
