@@ -11,7 +11,7 @@ from app.privacy.store import delete_rows_of_subject, rows_of_subject
 _TABLES = {"confirmations": "confirmation", "feedback": "feedback"}
 
 
-def personal_data(policy: ConsensusPolicy) -> PersonalData:
+def consensus_data(policy: ConsensusPolicy) -> PersonalData:
     """Return how to export and erase it; an erasure counts undecided proposals again. It does not age."""
 
     def erase(db: Database, subject: str, at: str) -> dict[str, int]:

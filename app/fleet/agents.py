@@ -104,7 +104,7 @@ def stale_limit(now: datetime, policy: FleetPolicy) -> str:
     return to_text(now - timedelta(hours=policy.stale_hours))
 
 
-Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
+ReportedCount = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 CONSTANT_VERSIONS = frozenset({"1.0.0", "guard"})
 """The versions that stock Guards of all versions name here (measured, 1.4.5 to 1.9.0): never their own."""
 
@@ -121,11 +121,11 @@ class AgentRegistration(msgspec.Struct, frozen=True):
 class AgentHeartbeat(msgspec.Struct, frozen=True, rename="camel"):
     """The body of `POST /api/agents/{id}/heartbeat`; `uptime` is in milliseconds."""
 
-    events_processed: Count | None = None
-    threats_detected: Count | None = None
-    actions_executed: Count | None = None
+    events_processed: ReportedCount | None = None
+    threats_detected: ReportedCount | None = None
+    actions_executed: ReportedCount | None = None
     mode: str | None = None
-    uptime: Count | None = None
+    uptime: ReportedCount | None = None
     memory_usage_mb: Annotated[float, msgspec.Meta(ge=0, le=1e9)] | None = msgspec.field(
         default=None, name="memoryUsageMB"
     )
@@ -137,7 +137,7 @@ class DeviceHeartbeat(msgspec.Struct, frozen=True, rename="camel"):
     device_id: str
     hostname: str | None = None
     os_type: str | None = None
-    agent_count: Count | None = None
+    agent_count: ReportedCount | None = None
     guard_version: str | None = None
 
 

@@ -151,7 +151,7 @@ def purge_agents(db: Database, before: str) -> int:
     )
 
 
-PERSONAL_DATA = PersonalData(
+FLEET_DATA = PersonalData(
     export=lambda db, subject: {"fleet": export_agent(db, subject)},
     erase=lambda db, subject, _at: {"fleet": erase_agent(db, subject)},
     expiries=(

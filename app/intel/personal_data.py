@@ -1,13 +1,13 @@
 """Every class of data that is kept of clients, for retention, export and erasure."""
 
-from app.consensus.personal_data import personal_data as consensus_data
+from app.consensus.personal_data import consensus_data
 from app.consensus.policy import ConsensusPolicy
-from app.fleet.store import PERSONAL_DATA as FLEET_DATA
-from app.intel.indicators.store import personal_data as indicator_data
-from app.intel.reports.store import PERSONAL_DATA as REPORT_DATA
-from app.intel.skills.analysis_store import PERSONAL_DATA as SKILL_VERSION_DATA
-from app.intel.skills.store import personal_data as skill_data
-from app.intel.telemetry.store import PERSONAL_DATA as TELEMETRY_DATA
+from app.fleet.store import FLEET_DATA
+from app.intel.indicators.store import indicator_data
+from app.intel.reports.store import REPORT_DATA
+from app.intel.skills.analysis_store import SKILL_VERSION_DATA
+from app.intel.skills.store import skill_data
+from app.intel.telemetry.store import TELEMETRY_DATA
 from app.privacy.personal_data import PersonalData
 
 

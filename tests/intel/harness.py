@@ -14,7 +14,7 @@ from app.intel.indicators.service import Indicators
 from app.intel.personal_data import all_personal_data
 from app.intel.policy import IntelPolicy
 from app.intel.reporter import Reporter
-from app.intel.reports.events import Cleaner, Event
+from app.intel.reports.events import Cleaner, GuardEvent
 from app.intel.reports.service import ReceivedEvents, Reports
 from app.intel.skills.recount import VoteCounter
 from app.intel.skills.service import Skills
@@ -68,7 +68,7 @@ class IntelHarness:
 
     async def report_all(self, who: Reporter, now: datetime = NOW) -> None:
         """Report everything that an agent can report here."""
-        threat = Cleaner(NAMES, now).event(Event(attack_source=EVIL, attack_type="c2"))
+        threat = Cleaner(NAMES, now).event(GuardEvent(attack_source=EVIL, attack_type="c2"))
         sealed = {"v": 1, "alg": "a", "kid": "k", "jwe": "e"}
         await self.reports.keep("threats", ReceivedEvents([threat], 0, [sealed]), who, now)
         await self.skills.report([NewReport("evil", "evil", "h", 90, "HIGH", [], "")], who, now)

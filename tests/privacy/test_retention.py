@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.intel.personal_data import all_personal_data
-from app.intel.reports.events import Cleaner, Event
+from app.intel.reports.events import Cleaner, GuardEvent
 from app.intel.reports.service import ReceivedEvents
 from app.privacy.policy import RetentionPolicy
 from tests.database import NOW
@@ -81,7 +81,7 @@ async def test_an_admins_entries_do_not_age(intel: IntelHarness) -> None:
 @pytest.mark.anyio
 async def test_many_old_rows_go_in_several_batches(intel: IntelHarness) -> None:
     (who,) = await intel.agents(1)
-    threats = [Cleaner(NAMES, NOW).event(Event(attack_type="c2"))] * 5000
+    threats = [Cleaner(NAMES, NOW).event(GuardEvent(attack_type="c2"))] * 5000
     await intel.reports.keep("threats", ReceivedEvents(threats), who, NOW)
     gone = await intel.retention.purge(NOW + timedelta(days=91))
     assert gone["threats"] == 5000

@@ -216,7 +216,7 @@ def all_indicators(db: Database) -> list[Indicator]:
     return [Indicator(*row) for row in rows]
 
 
-def personal_data(policy: ConsensusPolicy) -> PersonalData:
+def indicator_data(policy: ConsensusPolicy) -> PersonalData:
     """Return what is kept of clients: their sightings, which hold no address but the HMAC of one."""
 
     def erase(db: Database, subject: str, at: str) -> dict[str, int]:

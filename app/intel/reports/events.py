@@ -24,7 +24,7 @@ SHORT, LONG, MANY, DEEPEST = 64, 512, 20, 4
 NONE_WORDS = {"", "none", "unknown", "UNKNOWN"}
 
 
-class Event(msgspec.Struct, rename="camel", kw_only=True):
+class GuardEvent(msgspec.Struct, rename="camel", kw_only=True):
     """One event as stock clients send it: Guards the first six members, the ATR reporter the others too."""
 
     attack_source: str | None = msgspec.field(name="attackSourceIP", default=None)
@@ -95,7 +95,7 @@ class Cleaner:
         self._received = received
         self._words: dict[tuple[str, int], str] = {}
 
-    def event(self, event: Event) -> Threat:
+    def event(self, event: GuardEvent) -> Threat:
         """Clean an event of `/api/threats`; its `attack_type` must be there."""
         rules = [event.sigma_rule_matched, *_texts(event.atr_rules_matched)]
         named = dict.fromkeys(rule for rule in rules if rule and rule not in NONE_WORDS)

@@ -18,13 +18,13 @@ from app.http.problem import bad_request
 from app.http.requests import TolerantBody, TolerantKwarg
 from app.http.tolerant import Batch
 from app.intel.reporter import Reporter
-from app.intel.reports.events import AgentEvent, Channel, Cleaner, Event, TrapEvent, threat_of
+from app.intel.reports.events import AgentEvent, Channel, Cleaner, GuardEvent, TrapEvent, threat_of
 from app.intel.reports.service import ReceivedEvents, Reports
 from app.intel.reports.store import StoredThreat
 from app.privacy.anonymisation import Pseudonyms
 
 _reporters = [require_reporter(Role.AGENT, Role.ADMIN)]
-EventBatch = Annotated[Batch[Event], TolerantKwarg(member="events"), SkipValidationMarker()]
+EventBatch = Annotated[Batch[GuardEvent], TolerantKwarg(member="events"), SkipValidationMarker()]
 TrapBatch = Annotated[
     Batch[TrapEvent], TolerantKwarg(member="events", described=list[TrapEvent]), SkipValidationMarker()
 ]

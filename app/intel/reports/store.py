@@ -122,7 +122,7 @@ def _erase(db: Database, subject: str, _at: str) -> dict[str, int]:
 
 
 _TABLES = {"threats": "threat", "sealed": "sealed"}
-PERSONAL_DATA = PersonalData(
+REPORT_DATA = PersonalData(
     export=_export,
     erase=_erase,
     expiries=(

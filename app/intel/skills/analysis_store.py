@@ -129,7 +129,7 @@ def purge_versions(db: Database, before: str) -> int:
     return db.conn.execute("DELETE FROM skill_version WHERE last_seen < ?", [before]).rowcount
 
 
-PERSONAL_DATA = PersonalData(
+SKILL_VERSION_DATA = PersonalData(
     export=lambda db, subject: {"skillVersions": export_versions(db, subject)},
     erase=lambda db, subject, _at: {"skillVersions": erase_versions(db, subject)},
     expiries=(

@@ -45,7 +45,7 @@ READERS = require_reader()
 Reason = Annotated[str, Meta(min_length=1, max_length=MAX_REASON)]
 
 
-class Finding(msgspec.Struct):
+class SkillFinding(msgspec.Struct):
     """One finding of a scanner; its texts are bounded and lose addresses and names of people."""
 
     id: Any = ""
@@ -61,7 +61,7 @@ class SkillThreat(msgspec.Struct, rename="camel", kw_only=True):
     skill_name: Annotated[str, Meta(min_length=1)]
     risk_score: Annotated[float, Meta(ge=0, le=100)]
     risk_level: str
-    finding_summaries: list[Finding] | str | None = None
+    finding_summaries: list[SkillFinding] | str | None = None
     source: str | None = None
 
 
@@ -308,7 +308,7 @@ def _report(item: SkillThreat, pseudonyms: Pseudonyms) -> NewReport | None:
     )
 
 
-def _findings(found: list[Finding] | str | None, pseudonyms: Pseudonyms) -> Any:
+def _findings(found: list[SkillFinding] | str | None, pseudonyms: Pseudonyms) -> Any:
     if found is None:
         return []
     if isinstance(found, str):

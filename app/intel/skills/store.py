@@ -225,7 +225,7 @@ def list_reports(db: Database, page: Page) -> list[StoredReport]:
     return [StoredReport(**{**row, "findings": json.loads(row["findings"])}) for row in rows]
 
 
-def personal_data(policy: ConsensusPolicy) -> PersonalData:
+def skill_data(policy: ConsensusPolicy) -> PersonalData:
     """Return what is kept of clients: their reports on skills and their votes for them."""
 
     def erase(db: Database, subject: str, at: str) -> dict[str, int]:

@@ -313,7 +313,7 @@ def purge_tools(db: Database, before: str) -> int:
     )
 
 
-PERSONAL_DATA = PersonalData(
+TELEMETRY_DATA = PersonalData(
     export=export_tools,
     erase=lambda db, subject, _at: {"tools": erase_tools(db, subject)},
     expiries=(

@@ -32,7 +32,7 @@ COUNTS = st.lists(
 
 @settings(deadline=None)
 @given(COUNTS)
-def test_they_are_sums(sent: list[tuple[str, Count]]) -> None:
+def test_daily_counters_are_sums(sent: list[tuple[str, Count]]) -> None:
     db = fresh()
     labels: Counter[str] = Counter()
     days: Counter[str] = Counter()
