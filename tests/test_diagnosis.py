@@ -55,21 +55,21 @@ def change(instance: Server, statement: str, *values: object) -> None:
 def test_an_upstream_is_new_then_well_then_stale(instance: Server) -> None:
     instance.cli("key", "list")
     never = findings(instance)["upstream atr"]
-    assert (never.state, never.todo) == ("warning", "threatcloud upstream sync atr")
-    instance.cli("upstream", "sync")
+    assert (never.state, never.todo) == ("warning", "threatcloud upstream pull atr")
+    instance.cli("upstream", "pull")
     well = findings(instance)["upstream atr"]
     assert well.state == "ok"
     assert well.found.startswith("10 rules, version ")
     change(instance, "UPDATE upstream SET succeeded_at = ?", LONG_AGO)
     stale = findings(instance)["upstream atr"]
     assert stale.state == "failed"
-    assert LONG_AGO in stale.found and "threatcloud upstream sync atr" in stale.todo
+    assert LONG_AGO in stale.found and "threatcloud upstream pull atr" in stale.todo
 
 
 def test_a_failing_upstream_must_be_mended_once_it_is_stale(instance: Server, folder: Path) -> None:
-    instance.cli("upstream", "sync")
+    instance.cli("upstream", "pull")
     folder.rename(folder.with_name("elsewhere"))
-    instance.cli("upstream", "sync", check=False)
+    instance.cli("upstream", "pull", check=False)
     found = findings(instance)
     assert found["upstream atr"].state == "warning"
     assert found["upstream atr"].found.startswith("failing (not-found, 1 in a row), the last success was 20")
@@ -80,25 +80,25 @@ def test_a_failing_upstream_must_be_mended_once_it_is_stale(instance: Server, fo
 
 
 def test_what_waits_for_an_admin_is_said_with_the_command(instance: Server, folder: Path) -> None:
-    instance.cli("upstream", "sync")
+    instance.cli("upstream", "pull")
     for rule_id in RULES[:3]:
         (folder / f"{rule_id}.yaml").unlink()
     (folder / "broken.yaml").write_text("title: [")
-    instance.cli("upstream", "sync")
+    instance.cli("upstream", "pull")
     found = findings(instance)
-    assert found["upstream atr: held"].todo == "threatcloud upstream held atr"
+    assert found["upstream atr: held"].todo == "threatcloud upstream list-pending atr"
     assert "3 changes" in found["upstream atr: held"].found
-    assert found["upstream atr: set aside"].todo == "threatcloud upstream set-aside atr"
+    assert found["upstream atr: set aside"].todo == "threatcloud upstream list-set-aside atr"
     assert "rollback" not in found
     instance.cli("publication", "rollback", "1", "--reason", "to be safe")
     held_back = findings(instance)["rollback"]
     assert held_back.state == "warning"
     assert "publication 1" in held_back.found and "to be safe" in held_back.found
-    assert held_back.todo.endswith("threatcloud publication release")
+    assert held_back.todo.endswith("threatcloud publication resume")
 
 
 def test_overlay_entries_that_somebody_should_look_at(instance: Server, folder: Path) -> None:
-    instance.cli("upstream", "sync")
+    instance.cli("upstream", "pull")
     decided = ("--owner", "soc", "--reason", "noisy here")
     instance.cli("overlay", "disable", RULES[0], *decided, "--expires", "1d")
     instance.cli("overlay", "disable", RULES[1], *decided)
@@ -106,7 +106,7 @@ def test_overlay_entries_that_somebody_should_look_at(instance: Server, folder: 
     instance.cli("overlay", "severity", RULES[2], "low", *decided)
     change(instance, "UPDATE overlay SET expires_at = ? WHERE rule_id = ?", LONG_AGO, RULES[0])
     (folder / f"{RULES[2]}.yaml").write_text(rule_text(RULES[2], title="Another title"))
-    instance.cli("upstream", "sync")
+    instance.cli("upstream", "pull")
     ids = {entry["ruleId"]: entry["id"] for entry in instance.cli_json("overlay", "list")}
     found = {name: f for name, f in findings(instance).items() if name.startswith("overlay")}
     assert found.pop("overlay").found == "1 in force"
@@ -124,7 +124,7 @@ def _entries(expired: str, moved: str) -> list[str]:
 
 
 def test_a_database_from_before_this_release_is_only_called_old(instance: Server) -> None:
-    instance.cli("upstream", "sync")
+    instance.cli("upstream", "pull")
     change(instance, "DELETE FROM _sqlite_migrations WHERE name = 'm0005_federation'")
     change(instance, "DROP TABLE overlay")
     found = findings(instance)

@@ -37,18 +37,16 @@ def conditions(db: Database, upstreams: Sequence[Upstream], now: datetime) -> It
             f"since {held_back.since} the set of publication {held_back.serial} is served again, nothing newer,"
             f" and nothing is pulled: {held_back.reason}"
         )
-        yield Finding(
-            "rollback", "warning", found, "When the reason is gone: threatcloud publication release"
-        )
+        yield Finding("rollback", "warning", found, "When the reason is gone: threatcloud publication resume")
     for upstream in upstreams:
         status = read_status(db, upstream, None, now)
         yield _health(upstream, status)
         if status.held:
-            found, todo = f"{status.held} changes wait", f"threatcloud upstream held {status.name}"
+            found, todo = f"{status.held} changes wait", f"threatcloud upstream list-pending {status.name}"
             yield Finding(f"upstream {status.name}: held", "warning", found, todo)
         if status.set_aside:
             found = f"{status.set_aside} offered rules are not taken"
-            todo = f"threatcloud upstream set-aside {status.name}"
+            todo = f"threatcloud upstream list-set-aside {status.name}"
             yield Finding(f"upstream {status.name}: set aside", "warning", found, todo)
 
 
@@ -62,11 +60,11 @@ def _health(upstream: Upstream, status: Status) -> Finding:
         found = f"failing ({code}, {failures} in a row), {since}: {message}"
         return Finding(check, "failed" if is_old else "warning", found, REMEDIES[code])
     if status.state == "never":
-        pull = f"threatcloud upstream sync {status.name}"
+        pull = f"threatcloud upstream pull {status.name}"
         todo = pull if is_pulled(upstream) else f"threatcloud bundle import FILE --upstream {status.name}"
         return Finding(check, "warning", "nothing was ever pulled from it", todo)
     if status.state == "stale":
-        todo = f"Start the server, or: threatcloud upstream sync {status.name}"
+        todo = f"Start the server, or: threatcloud upstream pull {status.name}"
         return Finding(check, "failed", f"stale: {since}", todo)
     return Finding(check, "ok", f"{status.rules} rules, version {status.version or '-'}, {since}")
 

@@ -139,8 +139,8 @@ def _answer(
     request: AnyRequest, upstream: BundleUpstream, facts: BundleFacts, result: PullResult
 ) -> ImportedBundle:
     state = request.app.state
-    edition = state.publisher.edition
-    serial: int | None = edition.serial if edition is not None else None
+    served = state.publisher.served
+    serial: int | None = served.serial if served is not None else None
     receipt = Receipt(
         iss=state.issuer,
         iat=int(instant_of(request).timestamp()),

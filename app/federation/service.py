@@ -129,7 +129,7 @@ class Federation:
     async def refuse_while_held(self) -> None:
         """Raise `PullsHeld` while a rollback holds pulls."""
         if reason := await self._freeze_reason():
-            raise PullsHeld(f"A rollback holds pulls ({reason}); `threatcloud publication release` ends it.")
+            raise PullsHeld(f"A rollback holds pulls ({reason}); `threatcloud publication resume` ends it.")
 
     @property
     def spool_dir(self) -> Path:

@@ -63,7 +63,7 @@ class PinOverlay(OverlayBase, frozen=True, kw_only=True, forbid_unknown_fields=T
     """The rule keeps one text, whatever upstream makes of it."""
 
     version: Version | None = None
-    """Version of the upstream whose text to keep (see `threatcloud upstream status`); left out, the text in service
+    """Version of the upstream whose text to keep (see `threatcloud upstream show`); left out, the text in service
     when the entry is first read."""
 
 

@@ -40,6 +40,7 @@ from app.rules.sync import sync_rules
 from app.sandbox import SandboxClosed
 from app.storage import StorageUnavailable
 from app.web.access_log import AccessLog
+from app.web.api_page import page_handlers
 from app.web.asgi import App, Receive, Scope, Send
 from app.web.cors import Cors
 from app.web.edge import Edge
@@ -150,6 +151,7 @@ def create_application(
         *health_handlers,
         metrics,
         show_document,
+        *page_handlers,
         *access_handlers,
         *consensus_handlers,
         *federation_handlers,

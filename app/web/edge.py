@@ -23,12 +23,13 @@ from app.web.request_body import RequestBody, announces_body
 
 log = logging.getLogger(__name__)
 
+_POLICY = b"content-security-policy"
 _SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
+_DEFAULT_POLICY = (_POLICY, b"default-src 'none'; frame-ancestors 'none'")
 
 
 class Edge:
@@ -140,6 +141,8 @@ class _Exchange:
             headers = [*message["headers"], (b"x-request-id", self.request_id.encode("ascii")), *self._cors]
             if self.status != 304:  # it has no body to protect, and fleets poll for it
                 headers += _SECURITY_HEADERS
+                if not any(name == _POLICY for name, _ in message["headers"]):  # the one page has its own
+                    headers.append(_DEFAULT_POLICY)
             limit = self._scope["state"].get("rate_limit")
             if limit is not None:
                 headers += _limit_headers(limit)

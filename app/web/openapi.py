@@ -16,6 +16,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, Schema, SecurityScheme
+from litestar.params import ParameterKwarg
 from litestar.plugins import OpenAPISchemaPlugin
 from litestar.routes import HTTPRoute
 from litestar.types import Method
@@ -159,7 +160,10 @@ class _SchemasOfTypes(OpenAPISchemaPlugin):
     def to_openapi_schema(self, field_definition: FieldDefinition, schema_creator: Any) -> Schema:
         """Return a schema that is resolved when the document is written: by then all types are known."""
         del schema_creator
-        return _TypeSchema(self, self._kind_of(field_definition))
+        schema = _TypeSchema(self, self._kind_of(field_definition))
+        if isinstance(field_definition.kwarg_definition, ParameterKwarg):
+            schema.minimum = field_definition.kwarg_definition.ge  # Litestar passes over a bound of 0
+        return schema
 
     def note(self, *kinds: Any) -> None:
         """Add types that the document will need."""

@@ -68,7 +68,7 @@ def test_a_snapshot_brings_the_database_back_and_keeps_the_later_one(origin: Ori
     with server.start():
         assert poll(server, origin.partner) == origin.etag
         assert "after-the-snapshot" not in json.dumps(server.cli_json("key", "list"))
-        assert server.cli_json("audit", "verify")["broken_at"] is None
+        assert server.cli_json("audit", "verify")["brokenAt"] is None
         newest = server.cli_json("audit", "list", "--action", "instance.restored")
     assert [entry["target"] for entry in newest] == [f"snapshot {taken.stem}"]
 

@@ -20,6 +20,8 @@ OPEN = {
     "GET /.well-known/jwks.json",
     "GET /.well-known/rule-key.pem",
     "GET /.well-known/manifest-key.pem",
+    "GET /api/openapi",
+    "GET /api/openapi/api.css",
     "GET /api/openapi/openapi.json",
     "POST /api/clients/register",
     "POST /api/agents/register",

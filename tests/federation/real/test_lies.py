@@ -191,16 +191,16 @@ def test_what_is_odd_does_not_keep_the_rest_away(liars: Liars, kind: str, lie: L
 
 def test_the_command_line_tells_it_with_its_exit_code(liars: Liars) -> None:
     liars.upstreams["live"].lie = "html"
-    synced = liars.server.cli("upstream", "sync", "live", check=False)
+    synced = liars.server.cli("upstream", "pull", "live", check=False)
     assert (synced.returncode, "content-type" in synced.stdout + synced.stderr) == (1, True)
-    told = liars.server.cli("upstream", "status", "--json", check=False)
+    told = liars.server.cli("upstream", "show", "--json", check=False)
     assert told.returncode == 1
     states = {entry["name"]: (entry["state"], entry["failure"]) for entry in json.loads(told.stdout)}
     assert states.pop("live")[0] == "failing"
     assert set(states.values()) == {("ok", None)}
     liars.upstreams["live"].lie = None
-    assert liars.server.cli("upstream", "sync", "live").returncode == 0
-    assert liars.server.cli("upstream", "status").returncode == 0
+    assert liars.server.cli("upstream", "pull", "live").returncode == 0
+    assert liars.server.cli("upstream", "show").returncode == 0
 
 
 def truth_mends(liars: Liars, kind: str, edited: str | None) -> None:

@@ -20,7 +20,7 @@ from app.backup.shelf import shelved
 from app.backup.status import read_status
 from app.cli.instance import operator_name
 from app.cli.options import config_file, config_option, configured, json_option
-from app.cli.output import fields, show, table
+from app.cli.output import columns, fields, show
 from app.cli.whole_file import refuse_existing, whole_file
 from app.config import ConfigError
 from app.federation.sources.collected import SourceError
@@ -34,34 +34,36 @@ archive_argument = click.argument("file", type=click.Path(exists=True, dir_okay=
 identity_option = click.option(
     "--identity",
     type=click.File("rb"),
-    help="File with the age identity that decrypts it; - for standard input.",
+    help="Decrypt it with the age identity in this file; - for standard input.",
 )
 key_option = click.option(
     "--key",
     "key_file",
     type=click.File("rb"),
-    help="PEM file of the instance that it must be of: a copy of its /.well-known/manifest-key.pem.",
+    help="Require that this instance made it: a PEM copy of its /.well-known/manifest-key.pem.",
 )
 
 
 @click.group()
 def backup() -> None:
-    """One signed file each that brings the instance back; made while it runs, and verified before it counts."""
+    """Make, verify and restore backups.
+
+    A backup is one signed file that brings the instance back; it is made while the instance runs, and verified before
+    it counts.
+    """
 
 
 @backup.command()
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder to write into (default: backup.folder); nothing older is deleted there.",
+    help="Write into this folder (default: backup.folder); nothing older is deleted there.",
 )
-@click.option(
-    "--label", help="Becomes part of the name; backups with a label are kept apart from the others."
-)
+@click.option("--label", help="Put this into the name; backups with a label are kept apart from the others.")
 @config_option
 @json_option
 def create(output: Path | None, label: str | None, config_path: Path | None, as_json: bool) -> None:
-    """Make a backup, verify it, then delete what is beyond backup.keep; exit code 1 when it is not good."""
+    """Make a backup, verify it, then delete what exceeds backup.keep; exit code 1 when it is not good."""
     config = configured(config_path)
     file = config_file(config_path)
     source = Source(config.state_dir, file.absolute() if file is not None else None)
@@ -73,7 +75,7 @@ def create(output: Path | None, label: str | None, config_path: Path | None, as_
     except BackupError as error:
         raise click.ClickException(f"no backup was made: {error}") from error
     data = msgspec.to_builtins(made)
-    show(data, as_json=as_json, text=fields(data | {"removed": ", ".join(made.removed)}, tuple(data)))
+    show(data, as_json=as_json, text=fields(data | {"removed": ", ".join(made.removed)}))
     if not made.keys:
         click.echo(
             "The private keys are not in it (backup.keys): keep <state>/keys somewhere safe too.", err=True
@@ -90,9 +92,8 @@ def list_(config_path: Path | None, as_json: bool) -> None:
         found = shelved(backup_folder(config.state_dir, config.backup))
     except BackupError as error:
         raise click.ClickException(str(error)) from error
-    columns = ("at", "label", "encrypted", "bytes", "file")
-    rows = [[getattr(item, name) for name in columns] for item in found]
-    show(msgspec.to_builtins(found), as_json=as_json, text=table(rows, columns))
+    data = msgspec.to_builtins(found)
+    show(data, as_json=as_json, text=columns(data, ("at", "label", "encrypted", "bytes", "file")))
     status = read_status(config.state_dir)
     if status.is_failing and status.failed is not None:
         click.echo(f"The last attempt failed, at {status.failed.at}: {status.failed.why}", err=True)
@@ -104,7 +105,7 @@ def list_(config_path: Path | None, as_json: bool) -> None:
 @key_option
 @json_option
 def verify(file: Path, identity: BinaryIO | None, key_file: BinaryIO | None, as_json: bool) -> None:
-    """Check all of a backup, by unpacking it beside FILE for the time. Needs no instance."""
+    """Verify all of a backup; it is unpacked beside FILE for the time. Needs no instance."""
     trusted = _trusted(key_file)
     place = file.absolute().parent
     if not os.access(place, os.W_OK):
@@ -136,14 +137,14 @@ def verify(file: Path, identity: BinaryIO | None, key_file: BinaryIO | None, as_
         "auditEntries": manifest.contents.audit.entries,
         "auditHead": manifest.contents.audit.head,
     }
-    show(data, as_json=as_json, text=fields(data, tuple(data)))
+    show(data, as_json=as_json, text=fields(data))
 
 
 @backup.command()
 @archive_argument
 @identity_option
 @key_option
-@click.option("--replace", is_flag=True, help="Also when another instance is in the state folder.")
+@click.option("--replace", is_flag=True, help="Restore although another instance is in the state folder.")
 @config_option
 @json_option
 def restore(
@@ -154,9 +155,9 @@ def restore(
     config_path: Path | None,
     as_json: bool,
 ) -> None:
-    """Put the instance of a backup into the state folder; the server must be stopped.
+    """Restore the instance of a backup into the state folder; the server must be stopped.
 
-    What is there is moved aside as a whole, into the folder that is printed.
+    What the folder had is moved aside as a whole, into the folder that is printed.
     """
     config = configured(config_path)
     prepare(config.state_dir)
@@ -173,7 +174,9 @@ def restore(
 
 
 @backup.command()
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write; mode 0600.")
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write this file, with mode 0600."
+)
 @json_option
 def keygen(output: Path | None, as_json: bool) -> None:
     """Make an age identity for encrypted backups: keep it off the server.
@@ -190,11 +193,11 @@ def keygen(output: Path | None, as_json: bool) -> None:
     with whole_file(output) as file:
         file.write(text.encode("ascii"))
     data = {"recipient": recipient, "file": str(output)}
-    show(data, as_json=as_json, text=fields(data, tuple(data)))
+    show(data, as_json=as_json, text=fields(data))
 
 
 def prepare(state_dir: Path) -> None:
-    """`prepare_state_dir`, with its mistake as the error of a verb."""
+    """Prepare the state folder; raise its error as that of a command."""
     try:
         prepare_state_dir(state_dir)
     except ConfigError as error:

@@ -33,7 +33,7 @@ def test_a_newest_guard_gets_a_relay_and_this_instances_rule_key(server: Server)
     before = keys(server)
     told = server.cli_json("fleet", "config", *NEWEST)
     assert (told["way"], told["endpoint"]) == ("relay", "https://threatcloud-relay.internal:8443")
-    assert told["accepts"]["https_private_name"] is False
+    assert told["accepts"]["httpsPrivateName"] is False
     files = texts(told)
     assert set(files) == {
         *("config.json", f"{UNIT}.d/threatcloud.conf", "hosts", "nginx.conf", "threatcloud-relay.service")
@@ -127,7 +127,7 @@ def live(server: Server) -> list[str]:
     return [
         key["id"]
         for key in server.cli_json("key", "list", "--subject", "laptop-20")
-        if key["revoked_at"] is None
+        if key["revokedAt"] is None
     ]
 
 

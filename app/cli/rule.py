@@ -1,7 +1,6 @@
-"""`threatcloud rules`: import, list, show, check, withdraw."""
+"""`threatcloud rule`: import, list, show, check, withdraw."""
 
 import asyncio
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -9,22 +8,24 @@ from typing import Any, Literal
 import click
 
 from app.cli.guard_check import check_files, check_served
-from app.cli.instance import Instance, with_instance
-from app.cli.options import api_command
-from app.cli.output import fields, show, table
+from app.cli.instance import listing, request
+from app.cli.options import api_command, limit_option, required_reason_option
+from app.cli.output import columns, fields, show
+from app.cli.progress import progress_bar
 from app.rules.check import CheckResult, check_text
 from app.sandbox import Sandbox, SandboxError
 
 MAX_FILE_BYTES = 1 << 20
 CHECK_SECONDS = 20.0
+ROOT = "/api/admin/rules"
 
 
 @click.group()
-def rules() -> None:
-    """Rules that this instance holds."""
+def rule() -> None:
+    """Import, list, check and withdraw rules."""
 
 
-@rules.command("import")
+@rule.command("import")
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
 @api_command
 def import_(path: Path, config_path: Path | None, as_json: bool) -> None:
@@ -33,24 +34,20 @@ def import_(path: Path, config_path: Path | None, as_json: bool) -> None:
     All or nothing: one text that is no valid rule, or an id that upstream holds, and nothing is imported.
     """
     files = read_files(path)
-
-    async def act(instance: Instance) -> dict[str, Any]:
-        return await instance.call("POST", "/api/admin/rules/import", json={"rules": files})
-
     click.echo(f"importing {len(files)} files", err=True)
-    imported = with_instance(config_path, act)["data"]
+    imported = request(config_path, "POST", f"{ROOT}/import", json={"rules": files})
     counts = {c: sum(r["change"] == c for r in imported) for c in ("added", "changed", "unchanged")}
     lines = [f"{name}: {count}" for name, count in counts.items()]
     lines += [f"{r['ruleId']}: not for Guards: {r['guardRefusal']}" for r in imported if r["guardRefusal"]]
-    show(imported, as_json=as_json, text="\n".join(lines))
+    show(imported, as_json=as_json, text=lines)
 
 
-@rules.command("list")
-@click.option("--origin", default="", help="local, community or upstream:NAME.")
-@click.option("--state", default="", help="active, canary, quarantined or withdrawn.")
-@click.option("--category", default="")
-@click.option("--severity", default="")
-@click.option("--limit", type=click.IntRange(1), help="At most so many (default: all).")
+@rule.command("list")
+@click.option("--origin", default="", help="List only this origin: local, community or upstream:NAME.")
+@click.option("--state", default="", help="List only this state: active, canary, quarantined or withdrawn.")
+@click.option("--category", default="", help="List only this category.")
+@click.option("--severity", default="", help="List only this severity.")
+@limit_option
 @api_command
 def list_(
     origin: str,
@@ -61,36 +58,36 @@ def list_(
     config_path: Path | None,
     as_json: bool,
 ) -> None:
-    """List held rules by id."""
+    """List the rules of every origin by id."""
     wanted = {"origin": origin, "state": state, "category": category, "severity": severity}
-
-    async def act(instance: Instance) -> list[dict[str, Any]]:
-        return [item async for item in instance.pages("/api/admin/rules", limit, **wanted)]
-
-    held = with_instance(config_path, act)
-    columns = ("ruleId", "origin", "state", "severity", "category", "title")
-    show(held, as_json=as_json, text=table([[rule[name] for name in columns] for rule in held], columns))
+    found = listing(config_path, ROOT, limit, **wanted)
+    names = ("ruleId", "origin", "state", "severity", "category", "title")
+    show(found, as_json=as_json, text=columns(found, names))
 
 
-@rules.command("show")
+@rule.command("show")
 @click.argument("rule_id")
 @api_command
 def show_(rule_id: str, config_path: Path | None, as_json: bool) -> None:
-    """Show a rule with its text, from every origin that holds it."""
-
-    async def act(instance: Instance) -> dict[str, Any]:
-        return await instance.call("GET", f"/api/admin/rules/{rule_id}")
-
-    held = with_instance(config_path, act)["data"]
+    """Show a rule with its text, from every origin that has it."""
+    found = request(config_path, "GET", f"{ROOT}/{rule_id}")
     names = ("ruleId", "origin", "state", "title", "category", "severity", "reason", "guardRefusal")
-    texts = [f"{fields(rule, names)}\n\n{rule['text']}" for rule in held]
-    show(held, as_json=as_json, text="\n".join(texts))
+    texts = [f"{fields(item, names)}\n\n{item['text']}" for item in found]
+    show(found, as_json=as_json, text=texts)
 
 
-@rules.command()
+@rule.command()
 @click.argument("paths", nargs=-1, metavar="[PATH]...", type=click.Path(exists=True, path_type=Path))
-@click.option("--quality", type=click.Choice(["standard", "strict"]), default="standard", show_default=True)
-@click.option("--for", "reader", type=click.Choice(["guard"]), help="What stock Guards make of them instead.")
+@click.option(
+    "--quality",
+    type=click.Choice(["standard", "strict"]),
+    default="standard",
+    show_default=True,
+    help="Check after the gate's standard or strict quality.",
+)
+@click.option(
+    "--for", "reader", type=click.Choice(["guard"]), help="Say instead which stock Guards would load them."
+)
 @api_command
 def check(
     paths: tuple[Path, ...],
@@ -103,8 +100,8 @@ def check(
 
     Needs no instance. Exit code 1 when a file does not pass.
 
-    With --for guard: which versions of the stock Guard would load each rule, and why not; without a PATH, of the
-    rules in service now. Exit code 1 when a file would be served to no Guard.
+    With --for guard, say which versions of the stock Guard would load each rule, and why others would not; without
+    a PATH, of the rules in service now. Exit code 1 when a file would be served to no Guard.
     """
     if reader == "guard" and not paths:
         check_served(config_path, as_json=as_json)
@@ -120,27 +117,23 @@ def check(
     lines = [f"{r['name']}: {reason}" for r in failed for reason in r["reasons"]]
     lines += [f"{r['name']}: not for Guards: {r['guard_refusal']}" for r in results if r["guard_refusal"]]
     lines.append(f"{len(results) - len(failed)} of {len(results)} pass")
-    show(results, as_json=as_json, text="\n".join(lines))
+    show(results, as_json=as_json, text=lines)
     if failed:
         raise SystemExit(1)
 
 
-@rules.command()
+@rule.command()
 @click.argument("rule_id")
-@click.option("--reason", required=True, help="Why; it goes to the audit log.")
+@required_reason_option
 @api_command
 def withdraw(rule_id: str, reason: str, config_path: Path | None, as_json: bool) -> None:
     """Take a local rule out of service."""
-
-    async def act(instance: Instance) -> dict[str, Any]:
-        return await instance.call("POST", f"/api/admin/rules/{rule_id}/withdraw", json={"reason": reason})
-
-    data = with_instance(config_path, act)["data"]
+    data = request(config_path, "POST", f"{ROOT}/{rule_id}/withdraw", json={"reason": reason})
     show(data, as_json=as_json, text=f"withdrawn {rule_id}")
 
 
 def read_files(path: Path, *, is_one_of_many: bool = False) -> list[dict[str, str]]:
-    """The texts at a path, named by their path below it, or with it if it is one of many.
+    """Return the texts at a path, named by their path below it, or with it if it is one of many.
 
     Raises `click.ClickException`.
     """
@@ -170,7 +163,7 @@ async def _check(
     sandbox = Sandbox(CHECK_SECONDS)
     results: list[dict[str, Any]] = []
     try:
-        with click.progressbar(length=len(files), label="checking", file=sys.stderr, hidden=quiet) as bar:
+        with progress_bar("checking", len(files), quiet=quiet) as bar:
             for file in files:
                 try:
                     result = await sandbox.call(check_text, file["text"], quality)
@@ -184,7 +177,7 @@ async def _check(
                         "guard_refusal": result.guard_refusal,
                     }
                 )
-                bar.update(1)
+                bar.advance(1)
     finally:
         await sandbox.close()
     return results

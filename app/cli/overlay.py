@@ -6,10 +6,10 @@ from typing import Any
 import click
 
 from app.cli.changes import differences
-from app.cli.instance import Instance, operator_name, with_instance
-from app.cli.options import F, api_command
-from app.cli.output import fields, show, table
-from app.cli.rules import read_files
+from app.cli.instance import listing, operator_name, request
+from app.cli.options import F, api_command, limit_option, required_reason_option
+from app.cli.output import Part, columns, fields, show
+from app.cli.rule import read_files
 from app.rules.validate import SEVERITIES
 
 ROOT = "/api/admin/overlay"
@@ -18,35 +18,28 @@ _COLUMNS = ("id", "ruleId", "action", "state", "baseMoved", "declared", "expires
 
 @click.group()
 def overlay() -> None:
-    """Your own decisions on upstream's rules; no update overwrites them."""
+    """Decide on upstream's rules yourself; no update overwrites these decisions."""
 
 
 @overlay.command("list")
-@click.option("--rule", default="", help="Only entries of this rule.")
-@click.option("--state", default="", help="active, expired, idle or unusable.")
+@click.option("--rule", default="", help="List only entries of this rule.")
+@click.option("--state", default="", help="List only this state: active, expired, idle or unusable.")
+@limit_option
 @api_command
-def list_(rule: str, state: str, config_path: Path | None, as_json: bool) -> None:
+def list_(rule: str, state: str, limit: int | None, config_path: Path | None, as_json: bool) -> None:
     """List entries by rule; `baseMoved` says that upstream has changed the rule since."""
-
-    async def act(instance: Instance) -> list[dict[str, Any]]:
-        return [item async for item in instance.pages(ROOT, None, rule=rule, state=state)]
-
-    found = with_instance(config_path, act)
-    show(found, as_json=as_json, text=table([[item[name] for name in _COLUMNS] for item in found], _COLUMNS))
+    found = listing(config_path, ROOT, limit, rule=rule, state=state)
+    show(found, as_json=as_json, text=columns(found, _COLUMNS))
 
 
 @overlay.command("show")
 @click.argument("entry_id")
 @api_command
 def show_(entry_id: str, config_path: Path | None, as_json: bool) -> None:
-    """Show an entry beside upstream's rule: what upstream changed since, what we did, and where that collides."""
-
-    async def act(instance: Instance) -> dict[str, Any]:
-        return await instance.call("GET", f"{ROOT}/{entry_id}")
-
-    data = with_instance(config_path, act)["data"]
+    """Show an entry beside upstream's rule: what upstream changed since, what we changed, and what conflicts."""
+    data = request(config_path, "GET", f"{ROOT}/{entry_id}")
     names = (*_COLUMNS[:4], "problem", "upstream", "title", *_COLUMNS[5:], "severity", "guardRefusal")
-    lines = [fields(data, names), *(f"warning: {warning}" for warning in data["warnings"])]
+    lines: list[Part] = [fields(data, names), *(f"warning: {warning}" for warning in data["warnings"])]
     if data["upstream"] is None:
         lines += ["", "no upstream has this rule in service now"]
     if data["baseMoved"]:
@@ -55,15 +48,15 @@ def show_(entry_id: str, config_path: Path | None, as_json: bool) -> None:
         lines += ["", "we changed:", *differences(data["ours"])]
     if data["conflicts"]:
         lines += ["", "changed by both:", *data["conflicts"]]
-    show(data, as_json=as_json, text="\n".join(lines))
+    show(data, as_json=as_json, text=lines)
 
 
 def _entry_command(function: F) -> F:
-    """Add what every verb takes that makes an entry."""
+    """Add the options of a command that makes an entry."""
     for option in (
-        click.option("--expires", help="When it ends: 90d, 12h, 30m, or an instant (default: never)."),
-        click.option("--owner", help="Who answers for it (default: your login)."),
-        click.option("--reason", required=True, help="Why."),
+        click.option("--expires", help="Let it end: 90d, 12h, 30m, or an instant (default: never)."),
+        click.option("--owner", help="Name who is responsible for it (default: your login)."),
+        required_reason_option,
     ):
         function = option(function)
     return api_command(function)
@@ -73,7 +66,7 @@ def _entry_command(function: F) -> F:
 @click.argument("rule_id")
 @_entry_command
 def disable(rule_id: str, **options: Any) -> None:
-    """Do not serve a rule."""
+    """Disable a rule: it is not served."""
     _make({"action": "disable", "ruleId": rule_id}, **options)
 
 
@@ -81,18 +74,18 @@ def disable(rule_id: str, **options: Any) -> None:
 @click.argument("rule_id")
 @_entry_command
 def enable(rule_id: str, **options: Any) -> None:
-    """Serve a rule although its upstream's filters exclude it."""
+    """Enable a rule: it is served although its upstream's filters exclude it."""
     _make({"action": "enable", "ruleId": rule_id}, **options)
 
 
 @overlay.command()
 @click.argument("rule_id")
 @click.option(
-    "--version", help="Upstream version whose text to keep, by label or number (default: in service)."
+    "--version", help="Keep the text of this upstream version, by label or number (default: in service)."
 )
 @_entry_command
 def pin(rule_id: str, version: str | None, **options: Any) -> None:
-    """Keep one text of a rule, whatever upstream makes of it."""
+    """Pin one text of a rule, whatever upstream changes."""
     _make({"action": "pin", "ruleId": rule_id, "version": version}, **options)
 
 
@@ -116,15 +109,11 @@ def replace(rule_id: str, path: Path, **options: Any) -> None:
 
 @overlay.command()
 @click.argument("entry_id")
-@click.option("--reason", required=True, help="Why; it goes to the audit log.")
+@required_reason_option
 @api_command
 def remove(entry_id: str, reason: str, config_path: Path | None, as_json: bool) -> None:
-    """Take an entry away, so that what upstream says counts again."""
-
-    async def act(instance: Instance) -> dict[str, Any]:
-        return await instance.call("DELETE", f"{ROOT}/{entry_id}", params={"reason": reason})
-
-    data = with_instance(config_path, act)["data"]
+    """Remove an entry, so that upstream's rule counts again."""
+    data = request(config_path, "DELETE", f"{ROOT}/{entry_id}", params={"reason": reason})
     show(data, as_json=as_json, text=f"removed {entry_id}")
 
 
@@ -138,11 +127,7 @@ def _make(
     as_json: bool,
 ) -> None:
     body = entry | {"reason": reason, "owner": owner or operator_name(), "expires": expires}
-
-    async def act(instance: Instance) -> dict[str, Any]:
-        return await instance.call("POST", ROOT, json=body)
-
-    data = with_instance(config_path, act)["data"]
+    data = request(config_path, "POST", ROOT, json=body)
     lines = [f"{data['action']} {data['ruleId']}: {data['state']} (entry {data['id']})"]
     if data["state"] == "idle":
         why = "no upstream has this rule in service" if data["upstream"] is None else "it changes nothing"
@@ -150,4 +135,4 @@ def _make(
     lines += [f"warning: {warning}" for warning in data["warnings"]]
     if data["guardRefusal"]:
         lines.append(f"not for Guards: {data['guardRefusal']}")
-    show(data, as_json=as_json, text="\n".join(lines))
+    show(data, as_json=as_json, text=lines)

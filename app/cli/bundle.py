@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,10 @@ import msgspec
 from app.bundles.archive import MAX_BYTES, Unpacker
 from app.bundles.format import MANIFEST, MAX_STATEMENT_BYTES
 from app.bundles.receipts import read_receipt
-from app.cli.instance import Instance, with_instance
+from app.cli.instance import Instance, request, with_instance
 from app.cli.options import api_command, json_option
 from app.cli.output import fields, show
+from app.cli.progress import progress_bar
 from app.cli.whole_file import refuse_existing, whole_file
 from app.federation.sources.bundle import check_bundle
 from app.federation.sources.collected import SourceError
@@ -32,29 +32,32 @@ overwrite_option = click.option("--overwrite", is_flag=True, help="Replace a fil
 
 @click.group()
 def bundle() -> None:
-    """Signed files that carry rules to instances without a network between."""
+    """Carry rules to instances without a network, as signed files."""
 
 
 @bundle.command("export")
-@click.option("--since", type=click.IntRange(1), help="Only what changed after this publication.")
-@click.option("--output", "-o", type=new_file, required=True, help="File to write, such as rules.tcbundle.")
+@click.option("--since", type=click.IntRange(1), help="Export only what changed after this publication.")
+@click.option("--output", "-o", type=new_file, required=True, help="Write this file, such as rules.tcbundle.")
 @overwrite_option
 @api_command
 def export_(
     since: int | None, output: Path, overwrite: bool, config_path: Path | None, as_json: bool
 ) -> None:
-    """Write what is served now into one signed file."""
+    """Export what is served now into one signed file."""
     refuse_existing(output, overwrite=overwrite)
     whole = hashlib.sha256()
 
     async def act(instance: Instance) -> str:
-        with whole_file(output) as file, _bar("exporting", 0, quiet=as_json) as bar:
+        with (
+            whole_file(output) as file,
+            progress_bar("exporting", None, quiet=as_json, in_bytes=True) as bar,
+        ):
 
             def sink(piece: bytes, size: int) -> None:
-                bar.length = size
+                bar.resize(size)
                 whole.update(piece)
                 file.write(piece)
-                bar.update(len(piece))
+                bar.advance(len(piece))
 
             path = "/api/admin/bundles/export"
             headers = await instance.download(path, sink, **({"since": since} if since else {}))
@@ -65,17 +68,19 @@ def export_(
 
     digest = with_instance(config_path, act)
     data = {"file": str(output), "bytes": output.stat().st_size, "digest": digest, **_said(output)}
-    show(data, as_json=as_json, text=fields(data, tuple(data)))
+    show(data, as_json=as_json, text=fields(data))
 
 
 @bundle.command("import")
 @click.argument("file", type=existing_file)
-@click.option("--upstream", help="Upstream of kind bundle to import into (default: the only one).")
+@click.option("--upstream", help="Import into this upstream of kind bundle (default: the only one).")
 @click.option(
-    "--force", is_flag=True, help="Take it although it is older or does not continue what was taken."
+    "--force", is_flag=True, help="Import it although it is older or does not continue what was imported."
 )
-@click.option("--reason", help="Why; it goes to the audit log. --force needs one.")
-@click.option("--receipt", "receipt_file", type=new_file, help="File for the receipt (default: print it).")
+@click.option("--reason", help="Say why; it goes to the audit log. --force needs one.")
+@click.option(
+    "--receipt", "receipt_file", type=new_file, help="Write the receipt to this file (default: print it)."
+)
 @overwrite_option
 @api_command
 def import_(
@@ -88,7 +93,7 @@ def import_(
     config_path: Path | None,
     as_json: bool,
 ) -> None:
-    """Take in a bundle and publish what it changed; prints a signed receipt for whoever exported it."""
+    """Import a bundle, publish what it changed, and print a signed receipt for the exporter."""
     if force and not reason:
         raise click.UsageError("--force needs --reason")
     refuse_existing(receipt_file, overwrite=overwrite)
@@ -96,17 +101,14 @@ def import_(
     if size > MAX_BYTES:
         raise click.ClickException(f"{file} is larger than {MAX_BYTES} bytes, so no bundle")
     asked = {"upstream": upstream, "reason": reason, "force": "true" if force else None}
-
-    async def act(instance: Instance) -> dict[str, Any]:
-        return await instance.call(
-            "POST",
-            "/api/admin/bundles/import",
-            params={name: value for name, value in asked.items() if value},
-            content=_pieces(file, size, quiet=as_json),
-            headers={"Content-Type": "application/octet-stream", "Content-Length": str(size)},
-        )
-
-    data = with_instance(config_path, act)["data"]
+    data = request(
+        config_path,
+        "POST",
+        "/api/admin/bundles/import",
+        params={name: value for name, value in asked.items() if value},
+        content=_pieces(file, size, quiet=as_json),
+        headers={"Content-Type": "application/octet-stream", "Content-Length": str(size)},
+    )
     if receipt_file is not None:
         with whole_file(receipt_file) as kept:
             kept.write(f"{data['receipt']}\n".encode("ascii"))
@@ -120,12 +122,12 @@ def import_(
     "key_file",
     type=existing_file,
     required=True,
-    help="PEM file of whoever signed: /.well-known/manifest-key.pem of the instance.",
+    help="Trust this PEM file of the signing instance: its /.well-known/manifest-key.pem.",
 )
-@click.option("--receipt", is_flag=True, help="FILE is a receipt, not a bundle.")
+@click.option("--receipt", is_flag=True, help="Check a receipt, not a bundle.")
 @json_option
 def verify(file: Path, key_file: Path, receipt: bool, as_json: bool) -> None:
-    """Check a bundle, or a receipt, and say what it is. Needs no instance; exit code 1 when it is not good."""
+    """Verify a bundle or a receipt and say what it is; needs no instance. Exit code 1 when it is not good."""
     try:
         data = _receipt(file, key_file) if receipt else _bundle(file, key_file)
     except SourceError as error:
@@ -133,7 +135,7 @@ def verify(file: Path, key_file: Path, receipt: bool, as_json: bool) -> None:
     except OSError as error:
         raise click.ClickException(f"{error.filename} cannot be read: {error.strerror}") from error
     shown = _flat(data)
-    show(data, as_json=as_json, text=fields(shown, tuple(shown)))
+    show(data, as_json=as_json, text=fields(shown))
 
 
 def _bundle(file: Path, key_file: Path) -> dict[str, Any]:
@@ -157,7 +159,7 @@ def _receipt(file: Path, key_file: Path) -> dict[str, Any]:
 
 
 def _flat(data: dict[str, Any]) -> dict[str, Any]:
-    """The same with `outer.inner` as names."""
+    """Return the same with `outer.inner` as names."""
     flat: dict[str, Any] = {}
     for name, value in data.items():
         flat |= {f"{name}.{n}": v for n, v in value.items()} if isinstance(value, dict) else {name: value}
@@ -165,7 +167,7 @@ def _flat(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _said(path: Path) -> dict[str, Any]:
-    """What a bundle that has just come from the instance says of itself; it is not checked here."""
+    """Return what a bundle that has just come from the instance says of itself; it is not checked here."""
     with path.open("rb") as file:
         token = Unpacker(iter(lambda: file.read(_CHUNK), b"")).member(MANIFEST, MAX_STATEMENT_BYTES)
     claims = jwt.decode(token, options={"verify_signature": False})
@@ -184,20 +186,16 @@ def _summary(data: dict[str, Any], receipt_file: Path | None) -> str:
         *(f"{name}: {result[name]}" for name in ("added", "changed", "withdrawn", "held", "setAside")),
     ]
     if result["held"]:
-        lines.append(f"see `threatcloud upstream held {data['upstream']}`")
+        lines.append(f"see `threatcloud upstream list-pending {data['upstream']}`")
     lines.append(f"receipt: {receipt_file or data['receipt']}")
     return "\n".join(lines)
 
 
 async def _pieces(path: Path, size: int, *, quiet: bool) -> AsyncIterator[bytes]:
-    with path.open("rb") as file, _bar("importing", size, quiet=quiet) as bar:
+    with (
+        path.open("rb") as file,
+        progress_bar("importing", size, quiet=quiet, in_bytes=True) as bar,
+    ):
         while piece := file.read(_CHUNK):
             yield piece
-            bar.update(len(piece))
-
-
-def _bar(label: str, length: int, *, quiet: bool) -> Any:
-    """Progress in bytes, on a terminal only."""
-    return click.progressbar(
-        length=length, label=label, file=sys.stderr, hidden=quiet or not sys.stderr.isatty()
-    )
+            bar.advance(len(piece))

@@ -8,26 +8,26 @@ import msgspec
 
 from app.backup.errors import BackupError
 from app.backup.snapshots import list_snapshots, restore_snapshot
-from app.cli.backups import prepare
+from app.cli.backup import prepare
 from app.cli.instance import operator_name
 from app.cli.options import config_option, configured, json_option
-from app.cli.output import fields, show, table
+from app.cli.output import columns, fields, show
 
 
 @click.group()
 def snapshot() -> None:
-    """The database as it was before an upgrade changed its schema."""
+    """Restore the database as it was before an upgrade."""
 
 
 @snapshot.command("list")
 @config_option
 @json_option
 def list_(config_path: Path | None, as_json: bool) -> None:
-    """List the snapshots, newest first, and what this release could not restore."""
+    """List the snapshots of the database, newest first, and say which ones this release cannot restore."""
     found = list_snapshots(configured(config_path).state_dir)
-    columns = ("name", "at", "bytes", "migrations", "serial", "problem")
-    rows = [[getattr(item, name) for name in columns] for item in found]
-    show(msgspec.to_builtins(found), as_json=as_json, text=table(rows, columns))
+    data = msgspec.to_builtins(found)
+    names = ("name", "at", "bytes", "migrations", "serial", "problem")
+    show(data, as_json=as_json, text=columns(data, names))
 
 
 @snapshot.command()
@@ -35,9 +35,9 @@ def list_(config_path: Path | None, as_json: bool) -> None:
 @config_option
 @json_option
 def restore(name: str, config_path: Path | None, as_json: bool) -> None:
-    """Put a snapshot in the place of the database, which is moved aside. The server must be stopped.
+    """Restore a snapshot in place of the database, which is moved aside; the server must be stopped.
 
-    What was written since the snapshot is lost to the instance, and kept in the folder that is printed.
+    The instance loses what was written since the snapshot; the folder that is printed keeps it.
     """
     config = configured(config_path)
     prepare(config.state_dir)
@@ -46,4 +46,4 @@ def restore(name: str, config_path: Path | None, as_json: bool) -> None:
     except BackupError as error:
         raise click.ClickException(str(error)) from error
     data = msgspec.to_builtins(restored)
-    show(data, as_json=as_json, text=fields(data, tuple(data)))
+    show(data, as_json=as_json, text=fields(data))

@@ -1,4 +1,4 @@
-"""`threatcloud upstream`: list, status, sync, held, approve, refuse, set-aside, versions."""
+"""`threatcloud upstream`: list, show, pull, approve, reject, and lists of pending changes, rejects and versions."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from app.cli.changes import one_change, overview, refused
-from app.cli.instance import Instance, with_instance
-from app.cli.options import api_command
-from app.cli.output import show, table
+from app.cli.changes import one_change, overview, rejected
+from app.cli.instance import Instance, listing, request, with_instance
+from app.cli.options import api_command, limit_option, reason_option, required_reason_option
+from app.cli.output import Styled, columns, show
 from app.cli.pulls import ROOT, failure_line, has_failed, outcome, pull_and_wait
 
 UNWELL = {"never", "failing", "stale"}
@@ -18,7 +18,7 @@ NONE = "no upstream is configured: write [[upstream]] into the configuration"
 
 @click.group()
 def upstream() -> None:
-    """Where public rules come from, and what waits for an admin's yes."""
+    """Pull public rules, and decide on changes that wait for an admin."""
 
 
 @upstream.command("list")
@@ -26,16 +26,15 @@ def upstream() -> None:
 def list_(config_path: Path | None, as_json: bool) -> None:
     """List the configured upstreams."""
     upstreams = with_instance(config_path, _all)
-    columns = ("name", "kind", "policy", "state", "rules", "held", "version", "lastSuccess")
-    rows = [[item[name] for name in columns] for item in upstreams]
-    show(upstreams, as_json=as_json, text=table(rows, columns) if rows else NONE)
+    names = ("name", "kind", "policy", "state", "rules", "held", "version", "lastSuccess")
+    show(upstreams, as_json=as_json, text=columns(upstreams, names) if upstreams else NONE)
 
 
-@upstream.command()
+@upstream.command("show")
 @click.argument("name", required=False)
 @api_command
-def status(name: str | None, config_path: Path | None, as_json: bool) -> None:
-    """Show how each upstream (or one) is; exit code 1 when one is failing, stale, or was never pulled."""
+def show_(name: str | None, config_path: Path | None, as_json: bool) -> None:
+    """Show the state of every upstream (or one); exit code 1 when one is failing, stale, or was never pulled."""
 
     async def act(instance: Instance) -> list[dict[str, Any]]:
         return await _named(instance, [name] if name else [])
@@ -50,7 +49,7 @@ def status(name: str | None, config_path: Path | None, as_json: bool) -> None:
 @upstream.command()
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @api_command
-def sync(names: tuple[str, ...], config_path: Path | None, as_json: bool) -> None:
+def pull(names: tuple[str, ...], config_path: Path | None, as_json: bool) -> None:
     """Pull now (default: from every upstream) and wait for the end; exit code 1 when a pull failed."""
 
     async def act(instance: Instance) -> list[dict[str, Any]]:
@@ -58,35 +57,38 @@ def sync(names: tuple[str, ...], config_path: Path | None, as_json: bool) -> Non
         return await pull_and_wait(instance, upstreams, named=bool(names), quiet=as_json)
 
     pulled = with_instance(config_path, act)
-    show(pulled, as_json=as_json, text="\n".join(map(outcome, pulled)) or "there is nothing to pull")
+    lines = [Styled(outcome(item), "red" if has_failed(item) else "") for item in pulled]
+    show(pulled, as_json=as_json, text=lines or "there is nothing to pull")
     if any(map(has_failed, pulled)):
         raise SystemExit(1)
 
 
-@upstream.command()
+@upstream.command("list-pending")
 @click.argument("name")
-@click.argument("rule_id", metavar="[RULE]", required=False)
-@click.option("--refused", "shows_refused", is_flag=True, help="List what was refused instead.")
+@click.option(
+    "--rejected", "--refused", "shows_rejected", is_flag=True, help="List what was rejected instead."
+)
 @api_command
-def held(
-    name: str, rule_id: str | None, shows_refused: bool, config_path: Path | None, as_json: bool
-) -> None:
-    """Show which changes are held from an upstream and why, or one of them in full."""
+def list_pending(name: str, shows_rejected: bool, config_path: Path | None, as_json: bool) -> None:
+    """List the changes that are held from an upstream, and say why."""
 
     async def act(instance: Instance) -> dict[str, Any]:
-        if rule_id is not None:
-            change: dict[str, Any] = (await instance.call("GET", f"{ROOT}/{name}/held/{rule_id}"))["data"]
-            return change
-        return await _held(instance, name, "refused" if shows_refused else "held")
+        return await _pending(instance, name, "refused" if shows_rejected else "held")
 
     found = with_instance(config_path, act)
-    if rule_id is not None:
-        text = one_change(name, found)
-    elif shows_refused:
-        text = refused(name, found["changes"])
-    else:
-        text = overview(name, found["changes"], found["digest"])
+    changes = found["changes"]
+    text = rejected(name, changes) if shows_rejected else overview(name, changes, found["digest"])
     show(found, as_json=as_json, text=text)
+
+
+@upstream.command("show-pending")
+@click.argument("name")
+@click.argument("rule_id", metavar="RULE")
+@api_command
+def show_pending(name: str, rule_id: str, config_path: Path | None, as_json: bool) -> None:
+    """Show one held or rejected change in full, with its differences."""
+    change = request(config_path, "GET", f"{ROOT}/{name}/held/{rule_id}")
+    show(change, as_json=as_json, text=one_change(name, change))
 
 
 _rules = click.argument("rules", metavar="[RULE]...", nargs=-1)
@@ -94,7 +96,7 @@ _digest = click.option(
     "--digest",
     "seen",
     default="",
-    help="What `held` printed: nothing is done when other changes are held now.",
+    help="Do nothing when other changes are held now than those of this digest, which `list-pending` printed.",
 )
 
 
@@ -102,64 +104,66 @@ _digest = click.option(
 @click.argument("name")
 @_rules
 @_digest
-@click.option("--reason", help="Why; it goes to the audit log.")
+@reason_option
 @api_command
 def approve(
     name: str, rules: tuple[str, ...], seen: str, reason: str | None, config_path: Path | None, as_json: bool
 ) -> None:
-    """Apply held changes and publish them: all that are held, or those of some rules."""
+    """Approve held changes, all or those of some rules: they are applied and published."""
     data = _decide(config_path, name, "approve", rules, seen, reason)
-    show(data, as_json=as_json, text=_decided(name, data, "approved"))
+    show(data, as_json=as_json, text=_decided(name, "approved", data["approved"], data["published"]))
 
 
 @upstream.command()
 @click.argument("name")
 @_rules
 @_digest
-@click.option("--reason", required=True, help="Why; it goes to the audit log.")
+@required_reason_option
 @api_command
-def refuse(
+def reject(
     name: str, rules: tuple[str, ...], seen: str, reason: str, config_path: Path | None, as_json: bool
 ) -> None:
-    """Turn held changes down, all or those of some rules: they are not held again until upstream changes them."""
+    """Reject held changes, all or those of some rules: they are held again only when upstream changes them."""
     data = _decide(config_path, name, "refuse", rules, seen, reason)
-    show(data, as_json=as_json, text=_decided(name, data, "refused"))
+    show(data, as_json=as_json, text=_decided(name, "rejected", data["refused"], data["published"]))
 
 
-@upstream.command("set-aside")
+@upstream.command("list-set-aside")
 @click.argument("name")
+@limit_option
 @api_command
-def set_aside(name: str, config_path: Path | None, as_json: bool) -> None:
-    """List what upstream offers that is not taken, each with the reason."""
-    found = with_instance(config_path, lambda instance: _pages(instance, f"{ROOT}/{name}/set-aside"))
+def list_set_aside(name: str, limit: int | None, config_path: Path | None, as_json: bool) -> None:
+    """List what upstream offers and this instance does not take, each with the reason."""
+    found = listing(config_path, f"{ROOT}/{name}/set-aside", limit)
     lines = [f"{item['ruleId']}: {item['reason']}" for item in found]
-    show(found, as_json=as_json, text="\n".join(lines) or f"{name}: nothing is set aside")
+    show(found, as_json=as_json, text=lines or f"{name}: nothing is set aside")
 
 
-@upstream.command()
+@upstream.command("list-versions")
 @click.argument("name")
+@limit_option
 @api_command
-def versions(name: str, config_path: Path | None, as_json: bool) -> None:
-    """List the states of an upstream that are kept, newest first."""
-    found = with_instance(config_path, lambda instance: _pages(instance, f"{ROOT}/{name}/versions"))
-    columns = ("id", "label", "total", "firstSeen", "lastSeen", "inUse")
-    show(found, as_json=as_json, text=table([[item[c] for c in columns] for item in found], columns))
-
-
-async def _pages(instance: Instance, path: str, **params: str) -> list[dict[str, Any]]:
-    return [item async for item in instance.pages(path, None, **params)]
+def list_versions(name: str, limit: int | None, config_path: Path | None, as_json: bool) -> None:
+    """List the kept versions of an upstream, newest first."""
+    found = listing(config_path, f"{ROOT}/{name}/versions", limit)
+    show(
+        found,
+        as_json=as_json,
+        text=columns(found, ("id", "label", "total", "firstSeen", "lastSeen", "inUse")),
+    )
 
 
 def _decide(
     config_path: Path | None, name: str, verb: str, rules: Sequence[str], seen: str, reason: str | None
 ) -> dict[str, Any]:
-    """Decide on exactly the set that is held when this starts, which is what `seen` says where it is given."""
+    """Decide on exactly the set that is held when this starts, which `seen` must name where it is given."""
 
     async def act(instance: Instance) -> dict[str, Any]:
-        digest = await _held_digest(instance, name)
+        digest = await _pending_digest(instance, name)
         if not digest.startswith(seen):
             raise click.ClickException(
-                f"other changes are held now than those of {seen}; look again: threatcloud upstream held {name}"
+                f"other changes are held now than those of {seen}; look again: "
+                f"threatcloud upstream list-pending {name}"
             )
         body = {"rules": list(rules) or None, "reason": reason, "digest": digest}
         given = {key: value for key, value in body.items() if value is not None}
@@ -169,12 +173,9 @@ def _decide(
     return with_instance(config_path, act)
 
 
-def _decided(name: str, data: dict[str, Any], what: str) -> str:
-    serial = data["published"]
-    lines = [f"{name}: {len(data[what])} {what}", *(f"  {rule_id}" for rule_id in data[what])]
-    return "\n".join(
-        [*lines, f"publication {serial}" if serial is not None else "what is served stays the same"]
-    )
+def _decided(name: str, what: str, rules: Sequence[str], serial: int | None) -> list[str]:
+    lines = [f"{name}: {len(rules)} {what}", *(f"  {rule_id}" for rule_id in rules)]
+    return [*lines, f"publication {serial}" if serial is not None else "what is served stays the same"]
 
 
 async def _all(instance: Instance) -> list[dict[str, Any]]:
@@ -188,15 +189,15 @@ async def _named(instance: Instance, names: Sequence[str]) -> list[dict[str, Any
     return [(await instance.call("GET", f"{ROOT}/{name}"))["data"] for name in dict.fromkeys(names)]
 
 
-async def _held(instance: Instance, name: str, state: str) -> dict[str, Any]:
-    """`{upstream, digest, changes}`, every page of them."""
-    digest = await _held_digest(instance, name)
-    changes = await _pages(instance, f"{ROOT}/{name}/held", state=state)
+async def _pending(instance: Instance, name: str, state: str) -> dict[str, Any]:
+    """Return `{upstream, digest, changes}` with every change: whoever decides decides on all of them."""
+    digest = await _pending_digest(instance, name)
+    changes = [item async for item in instance.pages(f"{ROOT}/{name}/held", None, state=state)]
     return {"upstream": name, "digest": digest, "changes": changes}
 
 
-async def _held_digest(instance: Instance, name: str) -> str:
-    """What names the whole of what is held now."""
+async def _pending_digest(instance: Instance, name: str) -> str:
+    """Return the digest of everything that is held now."""
     body = await instance.call("GET", f"{ROOT}/{name}/held", params={"limit": "1"})
     digest: str = body["meta"]["digest"]
     return digest
@@ -213,11 +214,13 @@ def _described(item: dict[str, Any]) -> str:
         f"  last pull: {item['lastPull'] or 'never'}, next pull: {item['nextPull'] or '-'}",
     ]
     if item["held"]:
-        lines.append(f"  held: {item['held']} changes; threatcloud upstream held {name}")
+        lines.append(f"  held: {item['held']} changes; threatcloud upstream list-pending {name}")
     if item["refused"]:
-        lines.append(f"  refused: {item['refused']} changes; threatcloud upstream held {name} --refused")
+        lines.append(
+            f"  rejected: {item['refused']} changes; threatcloud upstream list-pending {name} --rejected"
+        )
     if item["paused"]:
-        lines.append(f"  paused: {item['paused']}; threatcloud publication release")
+        lines.append(f"  paused: {item['paused']}; threatcloud publication resume")
     if item["failure"]:
         lines.append(f"  {failure_line(item['failure'])}")
         lines.append(f"  failed pulls in a row: {item['failure']['failures']}")
