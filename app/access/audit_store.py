@@ -85,7 +85,7 @@ def read(
         values.extend(page.after)
     where = " AND ".join(conditions)
     rows = db.conn.execute(
-        f"SELECT {COLUMNS} FROM audit WHERE {where} ORDER BY id DESC LIMIT ?",  # noqa: S608 (our own names)
+        f"SELECT {COLUMNS} FROM audit WHERE {where} ORDER BY id DESC LIMIT ?",
         [*values, page.limit + 1],
     ).fetchall()
     return [_entry(row) for row in rows]

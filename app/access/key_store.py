@@ -61,7 +61,7 @@ def insert_key(db: Database, record: KeyRecord, fingerprint: bytes | None = None
 
 def find_key(db: Database, key_id: str) -> KeyRecord | None:
     """Return the record with this id, be it revoked or expired."""
-    row = db.conn.execute(f"SELECT {COLUMNS} FROM key WHERE id = ?", [key_id]).fetchone()  # noqa: S608
+    row = db.conn.execute(f"SELECT {COLUMNS} FROM key WHERE id = ?", [key_id]).fetchone()
     return None if row is None else _record(row)
 
 
@@ -71,7 +71,7 @@ def fingerprinted_keys(db: Database, now: datetime, limit: int) -> list[tuple[by
     At most `limit`, the oldest of them first.
     """
     rows = db.conn.execute(
-        f"SELECT mark, {COLUMNS} FROM key WHERE mark IS NOT NULL AND revoked_at IS NULL"  # noqa: S608
+        f"SELECT mark, {COLUMNS} FROM key WHERE mark IS NOT NULL AND revoked_at IS NULL"
         " AND (expires_at IS NULL OR expires_at > ?) ORDER BY issued_at DESC, id DESC LIMIT ?",
         [to_text(now), limit],
     ).fetchall()

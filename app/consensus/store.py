@@ -325,3 +325,21 @@ def vote_rows(db: Database, pattern_hash: str) -> list[tuple[Any, ...]]:
         " FROM confirmation WHERE pattern_hash = ?",
         [pattern_hash],
     ).fetchall()
+
+
+def count_by_status(db: Database) -> dict[str, int]:
+    """Return how many proposals are in each state."""
+    return dict(db.execute("SELECT status, count(*) FROM proposal GROUP BY status").fetchall())
+
+
+def undecided_proposals_of(db: Database, subject: str) -> list[str]:
+    """Return the pattern hashes of undecided proposals that an identity confirmed.
+
+    One in canary is left out: the next promotion cycle counts it again.
+    """
+    rows = db.execute(
+        "SELECT p.pattern_hash FROM confirmation c JOIN proposal p ON p.pattern_hash = c.pattern_hash"
+        " WHERE c.subject = ? AND p.status IN ('draft', 'pending', 'confirmed')",
+        [subject],
+    )
+    return [pattern_hash for (pattern_hash,) in rows]

@@ -1,6 +1,6 @@
 """The secret behind pseudonyms: 32 random bytes in `<state>/keys/privacy.key`, for the service user alone.
 
-It never leaves that file: with it, somebody could try names and addresses against what the database keeps.
+It never leaves that file: with it, names and addresses could be tried against what the database keeps.
 """
 
 import secrets
@@ -19,10 +19,10 @@ class SecretError(SigningKeyError):
 
 
 def load_secret(state_dir: Path) -> bytes:
-    """The instance's secret, made on first use; the folder `<state_dir>/keys` must be there.
+    """Return the instance's secret, made on first use; the folder `<state_dir>/keys` must be there.
 
-    Raises `SecretError` for a file that is open to others than its owner, or damaged. A lost file is no harm but
-    that pseudonyms start anew.
+    Raises `SecretError` for a file that is open to others than its owner, or damaged. After the loss of the
+    file, pseudonyms are new ones; nothing else is lost.
     """
     path = state_dir / FILE
     if not path.exists():

@@ -1,12 +1,10 @@
 """What `data` holds where a handler writes it member by member; the fuzz test holds every answer against it."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
 from app.federation.progress import Progress
-from app.intel.reports.threats import Event
-from app.intel.skills.routes import SkillToBlock, SkillVote
 
 
 class LiveRule(msgspec.Struct, rename="camel"):
@@ -103,114 +101,3 @@ class RefusedChanges(msgspec.Struct):
 
     refused: list[str]
     published: None
-
-
-class ThreatBatch(msgspec.Struct):
-    """The usual body of `POST /api/threats`; one event alone, and `{sealed: ...}`, are taken too."""
-
-    events: list[Event]
-
-
-class BatchReceipt(msgspec.Struct):
-    """How many items of a report were kept, and how many could not be understood."""
-
-    message: str
-    count: int
-    skipped: int
-
-
-class TrapReceipt(BatchReceipt):
-    """`POST /api/trap-intel`."""
-
-
-class ThreatReceipt(BatchReceipt):
-    """`clean`: scans without a finding, counted apart; `sealed`: envelopes, counted and never opened."""
-
-    clean: int
-    sealed: int
-
-
-class BlacklistedSkill(msgspec.Struct, rename="camel"):
-    """One skill that is a risk, as stock clients read it; `report_count` counts independent identities."""
-
-    skill_hash: str
-    skill_name: str
-    avg_risk_score: float
-    max_risk_level: Literal["LOW", "MEDIUM", "HIGH", "CRITICAL"]
-    report_count: int
-    first_reported: str
-    last_reported: str
-
-
-class WhitelistedSkill(msgspec.Struct):
-    """One trusted skill, in the shape that stock clients read."""
-
-    name: str
-    hash: str | None
-    confirmations: int
-
-
-class TrustedSkill(msgspec.Struct, rename="camel"):
-    """One skill that somebody trusts, listed or not; `is_disputed`: with different fingerprints."""
-
-    skill_name: str
-    normalized_name: str
-    fingerprint_hash: str | None
-    confirmations: int
-    status: Literal["confirmed", "pending", "blacklisted"]
-    is_admin_entry: bool
-    is_disputed: bool
-    first_reported: str
-    last_reported: str
-
-
-class SkillsToBlock(msgspec.Struct):
-    """The body of `POST /api/skill-blacklist`; one skill alone is taken too."""
-
-    skills: list[SkillToBlock]
-
-
-class SkillVotes(msgspec.Struct):
-    """The body of `POST /api/skill-whitelist`; one skill alone is taken too, and either encoded twice."""
-
-    skills: list[SkillVote]
-
-
-class Blocked(msgspec.Struct):
-    """How many skills are blocked now that were not before, of how many named."""
-
-    message: str
-    added: int
-    total: int
-
-
-class Forgotten(msgspec.Struct):
-    """Which skills are off the list, and how many entries, reports or votes went with them."""
-
-    message: str
-    names: list[str]
-    rows: int
-
-
-class DeletedIndicator(msgspec.Struct):
-    """What is gone: entries of the list, and reports of the value."""
-
-    value: str
-    entries: int
-    sightings: int
-
-
-class SubjectData(msgspec.Struct):
-    """Everything tied to one client: how many rows of each class, and the rows."""
-
-    subject: str
-    rows: dict[str, int]
-    data: dict[str, list[dict[str, Any]]]
-
-
-class ErasedData(msgspec.Struct):
-    """How many rows of each class are gone, and how many of what cannot be deleted are left."""
-
-    subject: str
-    erased: dict[str, int]
-    kept: dict[str, int]

@@ -13,29 +13,7 @@ from app.federation.routes import Approval as ChangeApproval
 from app.federation.routes import ChangeRefusal, WholeChange
 from app.federation.status import Status as UpstreamStatus
 from app.federation.versions import ShownVersion
-from app.fleet.agents import FleetAgent, Standing
-from app.fleet.manager import AgentEvent, AgentHeartbeat, AgentRegistration, DeviceHeartbeat
-from app.fleet.routes import Recorded, RegisteredAgent, Stale
 from app.http.paging import MAX_LIMIT
-from app.intel.indicators.model import Kind
-from app.intel.indicators.routes import IndicatorToDelete, NewIndicator
-from app.intel.indicators.store import Indicator
-from app.intel.public_routes import Version
-from app.intel.reports.threats import Channel, StoredThreat, TrapEvent
-from app.intel.skills.analysis import Analyses, Skills
-from app.intel.skills.routes import SkillThreat, SkillToForget
-from app.intel.skills.store import StoredReport
-from app.intel.stats import BadgeStats, Metrics, Stats
-from app.intel.telemetry.totals import (
-    Activation,
-    ActivationTotals,
-    ScanEvent,
-    ScanTotals,
-    Telemetry,
-    TelemetryTotals,
-    Usage,
-    UsageTotals,
-)
 from app.publication.routes import Reason
 from app.web import api_answers as answers
 
@@ -45,7 +23,6 @@ Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT)]
 Serial = Annotated[int, Meta(ge=1, le=1 << 53)]
 Since = Annotated[int, Meta(ge=0, le=1 << 53)]
 Text = Annotated[str, Meta(min_length=1)]
-ShortText = Annotated[str, Meta(min_length=1, max_length=200)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,23 +57,10 @@ def _distributed(data: Any, **query: Any) -> Contract:
     return Contract(data, query=filters | query, is_conditional=True)
 
 
-_SINCE = {"since": datetime}
-_RISK = {"minReports": int, "minAvgRisk": float}
-_FEED = Contract(
-    str,
-    query={"minReputation": Annotated[int, Meta(ge=0, le=100)], "category": str},
-    media="text/plain",
-    is_conditional=True,
-)
-
 PATH_PARAMETERS: Mapping[str, Any] = {
-    "agent_id": Text,
-    "author": ShortText,
     "name": Text,
     "rule_id": Text,
     "serial": Serial,
-    "skill": ShortText,
-    "subject": Text,
 }
 
 CONTRACTS: Mapping[str, Contract] = {
@@ -126,48 +90,5 @@ CONTRACTS: Mapping[str, Contract] = {
     "GET /api/publications/{serial}": Contract(answers.WholePublication),
     "POST /api/publications/{serial}/rollback": Contract(answers.Publication, body=Reason),
     "POST /api/publications/release": Contract(answers.Publication | None),
-    "POST /api/threats": Contract(answers.ThreatReceipt, body=answers.ThreatBatch, status=(201,)),
-    "GET /api/threats": _listed(list[StoredThreat], channel=Channel),
-    "POST /api/trap-intel": Contract(answers.TrapReceipt, body=list[TrapEvent], status=(201,)),
-    "POST /api/skill-threats": Contract(answers.BatchReceipt, body=SkillThreat, status=(201,)),
-    "GET /api/skill-threats": _listed(list[StoredReport]),
-    "GET /api/skill-blacklist": Contract(
-        list[answers.BlacklistedSkill], query=_RISK | _SINCE, is_conditional=True
-    ),
-    "POST /api/skill-blacklist": Contract(answers.Blocked, body=answers.SkillsToBlock, status=(201,)),
-    "DELETE /api/skill-blacklist": Contract(answers.Forgotten, body=SkillToForget),
-    "GET /api/skill-whitelist": Contract(list[answers.WhitelistedSkill], query=_SINCE, is_conditional=True),
-    "GET /api/skill-whitelist/all": Contract(list[answers.TrustedSkill]),
-    "POST /api/skill-whitelist": Contract(answers.BatchReceipt, body=answers.SkillVotes, status=(201,)),
-    "DELETE /api/skill-whitelist": Contract(answers.Forgotten, body=SkillToForget),
-    "GET /api/feeds/ip-blocklist": _FEED,
-    "GET /api/feeds/domain-blocklist": _FEED,
-    "GET /api/admin/indicators": _listed(list[Indicator], kind=Kind, origin=Literal["admin", "reports"]),
-    "POST /api/admin/indicators": Contract(Indicator, body=NewIndicator, status=(201,)),
-    "DELETE /api/admin/indicators": Contract(answers.DeletedIndicator, body=IndicatorToDelete),
-    "GET /api/admin/subjects/{subject}/data": Contract(answers.SubjectData),
-    "DELETE /api/admin/subjects/{subject}/data": Contract(answers.ErasedData),
-    "POST /api/agents/register": Contract(
-        RegisteredAgent, body=AgentRegistration, status=(201,), is_bare=True
-    ),
-    "POST /api/agents/{agent_id}/heartbeat": Contract(Recorded, body=AgentHeartbeat),
-    "POST /api/agents/{agent_id}/events": Contract(Recorded, body=AgentEvent, status=(201,)),
-    "POST /api/devices/heartbeat": Contract(Recorded, body=DeviceHeartbeat),
-    "GET /api/admin/fleet": _listed(list[FleetAgent], standing=Standing, stale=Stale),
-    "GET /api/admin/fleet/{agent_id}": Contract(FleetAgent),
-    "POST /api/scan-events": Contract(Recorded, body=ScanEvent, status=(201,)),
-    "GET /api/scan-events": Contract(dict[str, ScanTotals]),
-    "POST /api/telemetry": Contract(Recorded, body=Telemetry),
-    "GET /api/telemetry": Contract(TelemetryTotals),
-    "POST /api/usage": Contract(Recorded, body=Usage),
-    "GET /api/usage": Contract(UsageTotals),
-    "POST /api/activations": Contract(Recorded, body=Activation),
-    "GET /api/activations": Contract(ActivationTotals),
-    "POST /api/analyze-skills": Contract(Analyses, body=Skills),
-    "GET /api/stats": Contract(Stats),
-    "GET /api/metrics": Contract(Metrics),
-    "GET /api/version": Contract(Version),
-    "GET /api/badge/stats": Contract(BadgeStats),
-    "GET /api/badge/{author}/{skill}": Contract(str, media="image/svg+xml"),
 }
 """`METHOD path` as `docs/api.md` writes it."""

@@ -26,11 +26,12 @@ from app.http.envelope import Answer
 from app.http.problem import Problem
 from app.http.requests import StrictRequest, read_query
 from app.http.services import inject_directly, services
-from app.intel.indicators.routes import feed_handlers
-from app.intel.public_routes import public_handlers
-from app.intel.reports.routes import threat_handlers
+from app.intel.indicators.routes import indicator_handlers
+from app.intel.reporter import intel_dependencies
+from app.intel.reports.routes import report_handlers
+from app.intel.routes import statistics_handlers
 from app.intel.skills.routes import skill_handlers
-from app.intel.telemetry.routes import tool_handlers
+from app.intel.telemetry.routes import telemetry_handlers
 from app.overlay.errors import OverlayError
 from app.overlay.routes import overlay_handlers, overlay_problem
 from app.privacy.routes import subject_handlers
@@ -68,21 +69,28 @@ log = logging.getLogger(__name__)
 
 DEPENDENCIES: Mapping[str, Provide] = {
     **access_dependencies,
+    **intel_dependencies,
     **services(
         "config",
         "consensus",
         "federation",
+        "fleet",
         "freshness",
         "gatekeeper",
-        "intel",
+        "indicators",
         "local_rules",
         "overlays",
         "pseudonyms",
         "publisher",
         "pull_counter",
+        "reports",
         "signing_keys",
+        "skills",
+        "started_at",
         "statistics",
         "storage",
+        "subjects",
+        "telemetry",
         "write_check",
     ),
 }
@@ -164,13 +172,13 @@ def create_application(
         *rules_handlers,
         *bundle_export_handlers,
         *bundle_import_handlers,
-        *threat_handlers,
+        *report_handlers,
         *skill_handlers,
-        *feed_handlers,
+        *indicator_handlers,
         *subject_handlers,
         *fleet_handlers,
-        *tool_handlers,
-        *public_handlers,
+        *telemetry_handlers,
+        *statistics_handlers,
     ]
     litestar = serve_handlers(
         [*options_handlers(handlers), *handlers],
