@@ -24,7 +24,7 @@ from app.fleet.agents import (
 )
 from app.fleet.service import Fleet
 from app.http.envelope import JSON, Answer
-from app.http.paging import Page, cursor_for, paged
+from app.http.paging import Page, page_of_rows, paged
 from app.http.problem import Problem, not_found
 from app.http.requests import TolerantBody
 from app.privacy.anonymisation import Pseudonyms
@@ -109,15 +109,10 @@ async def show_fleet(
     `meta.serial` is the publication that is served; the first page also has `meta.totals` of the whole fleet.
     """
     found = await fleet.page(page, standing, stale, now)
-    shown = found.agents[: page.limit]
-    more = len(found.agents) > page.limit
-    meta: dict[str, Any] = {
-        "next": cursor_for([shown[-1].issued_at, shown[-1].id]) if more else None,
-        "serial": found.serial,
-    }
+    meta: dict[str, Any] = {"serial": found.serial}
     if found.totals is not None:
         meta["totals"] = found.totals
-    return Answer(shown, meta=meta)
+    return page_of_rows(found.agents, page, lambda agent: (agent.issued_at, agent.id), meta=meta)
 
 
 @get("/api/admin/fleet/{agent_id:str}", guards=_admins)

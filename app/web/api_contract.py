@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from msgspec import Meta
 
@@ -14,7 +14,6 @@ from app.federation.routes import ChangeRefusal, WholeChange
 from app.federation.status import Status as UpstreamStatus
 from app.federation.versions import ShownVersion
 from app.http.paging import MAX_LIMIT
-from app.publication.routes import Reason
 from app.web import api_answers as answers
 
 JSON = "application/json"
@@ -60,14 +59,9 @@ def _distributed(data: Any, **query: Any) -> Contract:
 PATH_PARAMETERS: Mapping[str, Any] = {
     "name": Text,
     "rule_id": Text,
-    "serial": Serial,
 }
 
 CONTRACTS: Mapping[str, Contract] = {
-    "GET /metrics": Contract(str, media="text/plain"),
-    "GET /api/atr-rules/live": _distributed(list[answers.LiveRule]),
-    "GET /api/atr-rules": _distributed(list[answers.SignedRule], format=Literal["yaml", "guard"]),
-    "GET /api/rules": _distributed(list[answers.SignedRule]),
     "GET /api/admin/upstreams": Contract(list[UpstreamStatus]),
     "GET /api/admin/upstreams/{name}": Contract(UpstreamStatus),
     "GET /api/admin/upstreams/{name}/set-aside": _listed(list[answers.SetAsideRule]),
@@ -84,11 +78,5 @@ CONTRACTS: Mapping[str, Contract] = {
         accepts=FILE,
         query={"upstream": Text, "force": bool, "reason": Annotated[str, Meta(min_length=1, max_length=500)]},
     ),
-    "GET /api/publications": _listed(list[answers.Publication]),
-    "GET /api/publications/current": Contract(answers.SignedPublication),
-    "GET /api/publications/diff": Contract(answers.PublicationDiff, query={"from": Serial, "to": Serial}),
-    "GET /api/publications/{serial}": Contract(answers.WholePublication),
-    "POST /api/publications/{serial}/rollback": Contract(answers.Publication, body=Reason),
-    "POST /api/publications/release": Contract(answers.Publication | None),
 }
 """`METHOD path` as `docs/api.md` writes it."""

@@ -16,6 +16,7 @@ from app.access.guards import access_dependencies
 from app.access.key_routes import key_handlers
 from app.access.networks import Networks
 from app.access.signing_key_routes import active_signing_key, signing_key_handlers, unknown_signing_key
+from app.bundles.format import BundleError
 from app.config import Config
 from app.consensus.errors import ConsensusError
 from app.consensus.routes import consensus_handlers, consensus_problem
@@ -35,9 +36,10 @@ from app.intel.telemetry.routes import telemetry_handlers
 from app.overlay.errors import OverlayError
 from app.overlay.routes import overlay_handlers, overlay_problem
 from app.privacy.routes import subject_handlers
-from app.publication.bundle_routes import bundle_export_handlers
+from app.publication.bundle_routes import bundle_export_handlers, bundle_problem
 from app.publication.distribution import distribution_handlers
-from app.publication.routes import publication_handlers
+from app.publication.errors import PublicationError
+from app.publication.routes import publication_handlers, publication_problem
 from app.rules.local import LocalRuleError
 from app.rules.routes import local_rule_problem, rules_handlers
 from app.sandbox import SandboxClosed
@@ -99,6 +101,8 @@ DEPENDENCIES: Mapping[str, Provide] = {
 ERROR_HANDLERS: dict[int | type[Exception], Any] = {
     Problem: on_problem,
     ConsensusError: refused_as(consensus_problem),
+    PublicationError: refused_as(publication_problem),
+    BundleError: refused_as(bundle_problem),
     OverlayError: refused_as(overlay_problem),
     UnknownSigningKey: refused_as(unknown_signing_key),
     ActiveSigningKey: refused_as(active_signing_key),
