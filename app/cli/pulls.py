@@ -10,7 +10,7 @@ import click
 
 from app.cli.instance import Instance, Refused
 from app.cli.output import visible
-from app.federation.remedies import REMEDIES
+from app.federation.status import HINTS
 
 ROOT = "/api/admin/upstreams"
 POLL_SECONDS = 0.2
@@ -133,7 +133,7 @@ def outcome(pulled: dict[str, Any]) -> str:
 def failure_line(failure: dict[str, Any]) -> str:
     """`failed (timeout): ...`, and below it what to do."""
     code = failure["code"]
-    return f"failed ({code}): {failure['message']}\n  {REMEDIES.get(code, 'See the log of the server.')}"
+    return f"failed ({code}): {failure['message']}\n  {HINTS.get(code, 'See the log of the server.')}"
 
 
 def _kept(status: dict[str, Any]) -> str:

@@ -8,11 +8,10 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from app.doctor.finding import Finding
-from app.federation.remedies import REMEDIES
 from app.federation.sources.collected import SourceError
 from app.federation.sources.secret import read_key
 from app.federation.sources.tls import tls_context
-from app.federation.status import Status, is_pulled, read_status
+from app.federation.status import HINTS, UpstreamStatus, is_pulled, read_status
 from app.federation.upstream import BundleUpstream, DirectoryUpstream, HttpUpstream, Upstream
 from app.publication.store import hold
 from app.signing.jws import MAX_PEM_BYTES, read_keys
@@ -26,7 +25,7 @@ def files(upstreams: Sequence[Upstream]) -> Iterator[Finding]:
     for upstream in upstreams:
         for error in _file_errors(upstream):
             code, message = error.failure.code, error.failure.message
-            yield Finding(f"upstream {upstream.name}: files", "failed", message, REMEDIES[code])
+            yield Finding(f"upstream {upstream.name}: files", "failed", message, HINTS[code])
 
 
 def conditions(db: Database, upstreams: Sequence[Upstream], now: datetime) -> Iterator[Finding]:
@@ -52,7 +51,7 @@ def conditions(db: Database, upstreams: Sequence[Upstream], now: datetime) -> It
             yield Finding(f"upstream {status.name}: set aside", "warning", found, todo)
 
 
-def _health(upstream: Upstream, status: Status) -> Finding:
+def _health(upstream: Upstream, status: UpstreamStatus) -> Finding:
     check = f"upstream {status.name}"
     since = f"the last success was {status.last_success}" if status.last_success else "it never succeeded"
     if status.failure is not None:
@@ -60,7 +59,7 @@ def _health(upstream: Upstream, status: Status) -> Finding:
         age, limit = status.stale_seconds, status.stale_after
         is_old = age is None or (limit is not None and age > limit)
         found = f"failing ({code}, {failures} in a row), {since}: {message}"
-        return Finding(check, "failed" if is_old else "warning", found, REMEDIES[code])
+        return Finding(check, "failed" if is_old else "warning", found, HINTS[code])
     if status.state == "never":
         pull = f"threatcloud upstream sync {status.name}"
         todo = pull if is_pulled(upstream) else f"threatcloud bundle import FILE --upstream {status.name}"

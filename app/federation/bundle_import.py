@@ -12,12 +12,11 @@ from msgspec.structs import replace
 from sqlite_utils import Database
 
 from app.federation.gather import lost
-from app.federation.progress import PullResult
 from app.federation.service import Federation
 from app.federation.sources.bundle import BundleFacts, open_bundle
 from app.federation.sources.collected import Collected, Memory
-from app.federation.sources.settings import settings_digest
-from app.federation.upstream import BundleUpstream
+from app.federation.status import PullResult
+from app.federation.upstream import BundleUpstream, settings_digest
 from app.sandbox import Sandbox, SandboxError
 from app.storage import StorageUnavailable
 

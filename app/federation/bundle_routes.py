@@ -15,9 +15,9 @@ from app.bundles.archive import MAX_BYTES
 from app.bundles.receipts import Receipt, write_receipt
 from app.federation.bundle_import import Note, discard, import_bundle, keep_upload
 from app.federation.errors import PullsHeld, UnknownUpstream
-from app.federation.progress import PullFailure, PullResult
 from app.federation.service import Federation
 from app.federation.sources.bundle import BundleFacts
+from app.federation.status import PullFailure, PullResult
 from app.federation.upstream import BundleUpstream
 from app.http.envelope import AnyRequest, answer
 from app.http.problem import Problem, bad_request, conflict, not_found

@@ -10,20 +10,21 @@ whatever the policy is:
 A guard holds the whole pull, so that what is served is never half of one state and half of another. Each pull is
 judged anew, so a sane answer after a mad one clears what was held. While nothing is in service there is nothing to
 guard. What an admin refused is neither applied nor held again, and does not count for the guards.
+
+What leads from one set of rules to another: a pure comparison by rule id.
 """
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
-from app.federation.reconcile import reconcile
 from app.federation.sources.collected import Source
 from app.federation.upstream import Policy
 
-Kind = Literal["added", "changed", "withdrawn"]
-Reason = Literal["review", "empty", "shrink", "churn"]
+ChangeKind = Literal["added", "changed", "withdrawn"]
+PendingReason = Literal["review", "empty", "shrink", "churn"]
 
-STOPPED: Mapping[str, Kind] = {"empty": "withdrawn", "shrink": "withdrawn", "churn": "changed"}
+STOPPED: Mapping[str, ChangeKind] = {"empty": "withdrawn", "shrink": "withdrawn", "churn": "changed"}
 """Which changes each guard is about; the others of a pull are held only to keep it whole."""
 
 
@@ -39,16 +40,16 @@ class Change:
     """One rule that is to change; `text` is the new one, None for a withdrawal."""
 
     rule_id: str
-    kind: Kind
+    kind: ChangeKind
     text: Text | None
 
     @property
-    def mark(self) -> tuple[Kind, str | None]:
+    def mark(self) -> tuple[ChangeKind, str | None]:
         """What it is known again by."""
         return self.kind, self.text.digest if self.text else None
 
 
-Known = Mapping[str, tuple[Kind, str | None]]
+Known = Mapping[str, tuple[ChangeKind, str | None]]
 """`rule_id -> (change, digest)` of changes that were met before: refused by an admin, or stopped by a guard."""
 
 
@@ -70,7 +71,7 @@ class Decision:
 
     apply: tuple[Change, ...] = ()
     held: tuple[Change, ...] = ()
-    reasons: tuple[Reason, ...] = ()
+    reasons: tuple[PendingReason, ...] = ()
 
 
 def decide(
@@ -111,7 +112,7 @@ def _changes(in_service: Mapping[str, Text], wanted: Mapping[str, Text], policy:
 
 def _reasons(
     in_service: int, offers_nothing: bool, changes: Collection[Change], terms: Terms
-) -> Iterable[Reason]:
+) -> Iterable[PendingReason]:
     if terms.policy == "review":
         yield "review"
     if not in_service:
@@ -124,5 +125,32 @@ def _reasons(
         yield "churn"
 
 
-def _count(changes: Collection[Change], kind: Kind) -> int:
+def _count(changes: Collection[Change], kind: ChangeKind) -> int:
     return sum(change.kind == kind for change in changes)
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Rule ids by what happens to them, each sorted."""
+
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    withdrawn: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.changed or self.withdrawn)
+
+
+def reconcile(held: Mapping[str, T], offered: Mapping[str, T]) -> Changes:
+    """Compare `rule_id -> what is held` with `rule_id -> what is offered`, by equality.
+
+    That is by content, never by a date: the public server restamps every rule at each restart.
+    """
+    return Changes(
+        added=tuple(sorted(offered.keys() - held.keys())),
+        changed=tuple(sorted(i for i in offered.keys() & held.keys() if offered[i] != held[i])),
+        withdrawn=tuple(sorted(held.keys() - offered.keys())),
+    )

@@ -14,14 +14,14 @@ from sqlite_utils import Database
 
 from app.bundles.references import is_reference, known_references, set_aside_again
 from app.federation.offer import Fit, Unfit, stated_id
-from app.federation.progress import Progress
-from app.federation.sources.collect import collect
 from app.federation.sources.collected import Collected, Failure, Item, Memory, SetAside
-from app.federation.sources.look import Looked, look_at_items
+from app.federation.sources.inspection import Looked, look_at_items
+from app.federation.sources.registry import collect
 from app.federation.sources.spool import read_span
+from app.federation.status import Progress
 from app.federation.store import adopted_version, set_aside_of
 from app.federation.upstream import DirectoryUpstream, HttpUpstream, NpmUpstream, Upstream
-from app.federation.versions import rules_of
+from app.federation.versions_store import rules_of
 from app.http.timestamps import to_text
 from app.rules.store import put_text
 from app.rules.validate import Profile

@@ -15,13 +15,13 @@ from pathlib import Path
 import msgspec
 from sqlite_utils import Database
 
-from app.federation import store, versions
+from app.federation import store, versions_store
+from app.federation.apply import Audit, Landed, fail, land
 from app.federation.gather import ask, look_at_all, lost
-from app.federation.landing import Audit, Landed, fail, land
 from app.federation.offer import Fit, Unfit
-from app.federation.progress import Outcome, Progress, PullFailure, PullResult
 from app.federation.schedule import next_pull
 from app.federation.sources.collected import Collected, Failure, Memory, SourceError
+from app.federation.status import Progress, PullFailure, PullOutcome, PullResult
 from app.federation.upstream import Upstream
 from app.http.problem import Problem
 from app.http.timestamps import to_text
@@ -79,7 +79,7 @@ class Puller:
         self._publish = publish
         self._turn = asyncio.Lock()
         self._pulls: dict[str, Pull] = {}
-        self.outcomes: Counter[tuple[str, Outcome]] = Counter()
+        self.outcomes: Counter[tuple[str, PullOutcome]] = Counter()
         """How many pulls of each upstream have ended in which way since the start."""
 
     def start(self, upstream: Upstream, now: datetime) -> Pull:
@@ -206,11 +206,11 @@ class Puller:
 
     async def _forget(self, upstream: Upstream) -> None:
         """Drop versions that nobody needs any more, then texts, a few in each transaction."""
-        await self._storage.write(lambda db: versions.forget(db, upstream.name, versions.KEEP))
-        unused = await self._storage.read(versions.unused_texts)
-        for start in range(0, len(unused), versions.STEP):
-            step = unused[start : start + versions.STEP]
-            await self._storage.write(lambda db, step=step: versions.drop_texts(db, step))  # type: ignore[misc]
+        await self._storage.write(lambda db: versions_store.forget(db, upstream.name, versions_store.KEEP))
+        unused = await self._storage.read(versions_store.unused_texts)
+        for start in range(0, len(unused), versions_store.STEP):
+            step = unused[start : start + versions_store.STEP]
+            await self._storage.write(lambda db, step=step: versions_store.drop_texts(db, step))  # type: ignore[misc]
 
     def _spool(self, name: str) -> Path:
         return self._spool_dir / f"{name}.pull"

@@ -8,8 +8,8 @@ from typing import Any
 from sqlite_utils import Database
 
 from app.access import audit
-from app.federation import held, store
-from app.federation.landing import MAX_NAMED, put_in_service
+from app.federation import pending_store, store
+from app.federation.apply import MAX_NAMED, put_in_service
 from app.federation.upstream import UpstreamBase
 from app.http.timestamps import to_text
 from app.overlay.store import settle as settle_overlay
@@ -37,11 +37,11 @@ def approve(
     One that was refused is applied too when it is named. Raises `HeldMoved`, `UnknownChange`.
     """
     at = to_text(by.now)
-    chosen = held.choose(db, upstream.name, rule_ids, digest, "held", "refused")
+    chosen = pending_store.choose(db, upstream.name, rule_ids, digest, "held", "refused")
     ids = [change.rule_id for change, _ in chosen]
     if ids:
         put_in_service(db, upstream, chosen, at)
-        held.forget(db, upstream.name, ids)
+        pending_store.forget(db, upstream.name, ids)
         store.apply_filters(db, upstream)
         settle_overlay(db, at)
         store.note_change(db, upstream.name, at)
@@ -61,10 +61,10 @@ def refuse(
 
     They are not held again while upstream offers the same. Raises `HeldMoved`, `UnknownChange`.
     """
-    chosen = held.choose(db, upstream.name, rule_ids, digest, "held")
+    chosen = pending_store.choose(db, upstream.name, rule_ids, digest, "held")
     ids = [change.rule_id for change, _ in chosen]
     if ids:
-        held.refuse(db, upstream.name, ids, by.actor, reason, to_text(by.now))
+        pending_store.refuse(db, upstream.name, ids, by.actor, reason, to_text(by.now))
         _note(db, upstream, "upstream.refuse", ids, by, reason)
     return ids
 

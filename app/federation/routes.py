@@ -11,7 +11,7 @@ from msgspec import Meta
 from app.access.guards import actor_of, instant_of, principal_of, require
 from app.access.roles import Role
 from app.federation.errors import FederationError, HeldMoved, UnknownChange, UnknownUpstream
-from app.federation.held import HeldState, ShownChange
+from app.federation.pending_store import HeldState, ShownChange
 from app.federation.review import By
 from app.federation.service import Federation
 from app.http.body import read_body

@@ -9,18 +9,17 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from app.access import audit
-from app.federation import held, review, store, versions
+from app.federation import pending_store, review, store, versions_store
+from app.federation.apply import AUTOMATIC, Audit
 from app.federation.errors import NothingToPull, PullsHeld, UnknownUpstream
-from app.federation.held import HeldState, ShownChange
-from app.federation.landing import AUTOMATIC, Audit
-from app.federation.progress import Progress, PullResult
+from app.federation.pending_store import HeldState, ShownChange
 from app.federation.pull import Gather, Publish, Pull, Puller
 from app.federation.review import By
 from app.federation.schedule import is_due
 from app.federation.sources.collected import SetAside
-from app.federation.status import Status, is_pulled, read_status
+from app.federation.status import Progress, PullResult, UpstreamStatus, is_pulled, read_status
 from app.federation.upstream import HttpUpstream, Upstream
-from app.federation.versions import ShownVersion
+from app.federation.versions_store import ShownVersion
 from app.http.paging import Page
 from app.http.timestamps import from_text, to_text
 from app.overlay.store import settle as settle_overlay
@@ -166,12 +165,12 @@ class Federation:
         upstream = self.upstream(name)
         return await self._storage.write(lambda db: review.refuse(db, upstream, rule_ids, by, reason, digest))
 
-    async def statuses(self, now: datetime) -> list[Status]:
+    async def statuses(self, now: datetime) -> list[UpstreamStatus]:
         """How every upstream is doing, in the order of the configuration."""
         paused, upstreams = await self._hold_reason(), list(self.upstreams.values())
         return await self._storage.read(lambda db: [read_status(db, u, paused, now) for u in upstreams])
 
-    async def status(self, name: str, now: datetime) -> Status:
+    async def status(self, name: str, now: datetime) -> UpstreamStatus:
         """How one upstream is doing."""
         upstream, paused = self.upstream(name), await self._hold_reason()
         return await self._storage.read(lambda db: read_status(db, upstream, paused, now))
@@ -184,7 +183,7 @@ class Federation:
     async def list_versions(self, name: str, page: Page) -> list[ShownVersion]:
         """Versions, newest first: up to one more than `page.limit`, which tells that there is a next page."""
         self.upstream(name)
-        return await self._storage.read(lambda db: versions.list_versions(db, name, page))
+        return await self._storage.read(lambda db: versions_store.list_versions(db, name, page))
 
     async def list_held(self, name: str, page: Page, state: HeldState) -> tuple[list[ShownChange], str, int]:
         """Changes in this state by rule id, the digest of what is held, and how many are in the state.
@@ -194,16 +193,16 @@ class Federation:
         self.upstream(name)
 
         def read(db: Database) -> tuple[list[ShownChange], str, int]:
-            waiting, refused = held.counts(db, name)
+            waiting, refused = pending_store.counts(db, name)
             total = waiting if state == "held" else refused
-            return held.list_changes(db, name, page, state), held.digest(db, name), total
+            return pending_store.list_changes(db, name, page, state), pending_store.digest(db, name), total
 
         return await self._storage.read(read)
 
     async def show_held(self, name: str, rule_id: str) -> tuple[ShownChange, str | None, str | None]:
         """One held or refused change with the texts before and after it; raises `UnknownChange`."""
         self.upstream(name)
-        return await self._storage.read(lambda db: held.show_change(db, name, rule_id))
+        return await self._storage.read(lambda db: pending_store.show_change(db, name, rule_id))
 
     async def close(self) -> None:
         """Give up running and waiting pulls."""

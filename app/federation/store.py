@@ -9,8 +9,7 @@ from sqlite_utils import Database
 from app.federation.decide import Text
 from app.federation.filters import Traits, excluded_because, has_filters
 from app.federation.sources.collected import Failure, FailureCode, Memory, SetAside
-from app.federation.sources.settings import settings_digest
-from app.federation.upstream import BundleUpstream, Upstream, UpstreamBase
+from app.federation.upstream import BundleUpstream, Upstream, UpstreamBase, settings_digest
 
 
 @dataclass(frozen=True, slots=True)

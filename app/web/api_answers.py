@@ -7,7 +7,7 @@ import msgspec
 from app.access.keys import KeyRecord
 from app.consensus.states import Status
 from app.consensus.submission import Outcome
-from app.federation.progress import Progress
+from app.federation.status import Progress
 from app.intel.reports.threats import Event
 from app.intel.skills.routes import SkillToBlock, SkillVote
 from app.signing.keys import KeyUse

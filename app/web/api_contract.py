@@ -27,11 +27,11 @@ from app.consensus.routes import (
 from app.consensus.states import Status
 from app.consensus.views import Listed, Shown, Why
 from app.federation.bundle_routes import ImportedBundle
-from app.federation.held import HeldState, ShownChange
+from app.federation.pending_store import HeldState, ShownChange
 from app.federation.routes import Approval as ChangeApproval
 from app.federation.routes import ChangeRefusal, WholeChange
-from app.federation.status import Status as UpstreamStatus
-from app.federation.versions import ShownVersion
+from app.federation.status import UpstreamStatus
+from app.federation.versions_store import ShownVersion
 from app.fleet.agents import FleetAgent, Standing
 from app.fleet.manager import AgentEvent, AgentHeartbeat, AgentRegistration, DeviceHeartbeat
 from app.fleet.routes import Recorded, RegisteredAgent, Stale

@@ -14,7 +14,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from app import __version__
 from app.access.guards import instant_of, require_monitor
 from app.backup.status import BackupStatus, read_status
-from app.federation.status import Status
+from app.federation.status import UpstreamStatus
 from app.http.envelope import AnyRequest
 from app.http.timestamps import from_text
 from app.measures import Counts, Measures, measure
@@ -111,11 +111,11 @@ class _Page:
             yield _gauge(name, text, [((), from_text(failed.at).timestamp())])
 
 
-def _is_up(status: Status) -> float:
+def _is_up(status: UpstreamStatus) -> float:
     return float(status.failure is None and status.last_success is not None)
 
 
-_OF_EACH_UPSTREAM: Mapping[str, tuple[str, Callable[[Status], float | None]]] = {
+_OF_EACH_UPSTREAM: Mapping[str, tuple[str, Callable[[UpstreamStatus], float | None]]] = {
     "up": ("1 when the last pull succeeded, 0 when it failed or there was none.", _is_up),
     "last_success_timestamp_seconds": (
         "When a pull succeeded last.",

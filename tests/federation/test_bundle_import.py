@@ -12,9 +12,9 @@ from sqlite_utils import Database
 from app.bundles.references import is_reference
 from app.federation.bundle_import import discard, import_bundle, keep_upload
 from app.federation.errors import PullsHeld
-from app.federation.progress import PullResult
 from app.federation.sources.bundle import BundleFacts
 from app.federation.sources.collected import Item
+from app.federation.status import PullResult
 from app.federation.upstream import BundleUpstream
 from app.storage import StorageUnavailable
 from tests.example_rules import rule_text

@@ -9,8 +9,8 @@ import pytest
 
 from app.bundles.archive import MAX_BYTES
 from app.federation.sources.bundle import BundleFacts, check_bundle, open_bundle
-from app.federation.sources.collect import collect
 from app.federation.sources.collected import Collected, Memory, SourceError
+from app.federation.sources.registry import collect
 from app.federation.upstream import BundleUpstream
 from tests.federation.bundles import EXPORTED_AT, Exporter, members_of, new_key, pem_of, repacked, sha256
 

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.federation.decide import Change, Decision, Reason, Terms, Text, decide
-from app.federation.reconcile import reconcile
+from app.federation.decide import Change, Decision, PendingReason, Terms, Text, decide, reconcile
 from app.federation.upstream import Policy
 
 OPEN = Terms("mirror", 100, 100)
@@ -54,7 +53,7 @@ TEN, MANY = texts("abcdefghij"), texts("abcdefghijklmnopqrst")
     ],
 )
 def test_what_is_held_and_why(
-    in_service: dict[str, Text], offered: dict[str, Text], policy: Policy, reasons: tuple[Reason, ...]
+    in_service: dict[str, Text], offered: dict[str, Text], policy: Policy, reasons: tuple[PendingReason, ...]
 ) -> None:
     decision = decide(in_service, offered, (), terms(policy), {}, {})
     assert decision.reasons == reasons

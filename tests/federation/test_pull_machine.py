@@ -13,8 +13,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from app.federation import store, versions
-from app.federation.landing import fail, land
+from app.federation import store, versions_store
+from app.federation.apply import fail, land
 from app.federation.offer import Fit, Unfit
 from app.federation.review import By, approve, refuse
 from app.federation.sources.collected import Collected, Failure, Item, Source
@@ -238,10 +238,10 @@ class Upstream(RuleBasedStateMachine):
     @rule(keep=st.integers(1, 3))
     def forget(self, keep: int) -> None:
         served, held = self.served(), self.held()
-        versions.forget(self.db, "atr", keep)
-        versions.drop_texts(self.db, versions.unused_texts(self.db))
+        versions_store.forget(self.db, "atr", keep)
+        versions_store.drop_texts(self.db, versions_store.unused_texts(self.db))
         assert (self.served(), self.held()) == (served, held)
-        assert versions.unused_texts(self.db) == []
+        assert versions_store.unused_texts(self.db) == []
 
     @invariant()
     def nothing_is_served_that_was_never_offered(self) -> None:

@@ -465,8 +465,8 @@ async def test_a_bundle_without_a_path_is_not_pulled(world: World) -> None:
 async def test_versions_and_texts_that_nobody_needs_are_forgotten(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.federation.versions.KEEP", 2)
-    monkeypatch.setattr("app.federation.versions.STEP", 1)
+    monkeypatch.setattr("app.federation.versions_store.KEEP", 2)
+    monkeypatch.setattr("app.federation.versions_store.STEP", 1)
     await world.configure(world.directory(policy="additive"))
     await settled(world)
     world.rules().remove(IDS[9])
@@ -494,7 +494,7 @@ async def test_versions_and_texts_that_nobody_needs_are_forgotten(
 async def test_a_refused_change_keeps_its_version_and_its_text(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.federation.versions.KEEP", 1)
+    monkeypatch.setattr("app.federation.versions_store.KEEP", 1)
     await settled(world)
     await world.configure(world.directory(policy="review"))
     world.rules().write(IDS[0], text(IDS[0]))
@@ -514,7 +514,7 @@ async def test_a_refused_change_keeps_its_version_and_its_text(
 async def test_a_text_that_an_overlay_entry_names_is_kept(
     world: World, monkeypatch: pytest.MonkeyPatch, column: str
 ) -> None:
-    monkeypatch.setattr("app.federation.versions.KEEP", 1)
+    monkeypatch.setattr("app.federation.versions_store.KEEP", 1)
     await world.configure(world.directory(max_withdrawn_percent=100))
     await settled(world)
     await world.storage.write(

@@ -11,10 +11,9 @@ from typing import Any
 import msgspec
 
 from app.access import audit
-from app.federation.progress import PullResult
 from app.federation.review import By
 from app.federation.service import Federation
-from app.federation.status import Status
+from app.federation.status import PullResult, UpstreamStatus
 from app.federation.upstream import DirectoryUpstream, Upstream
 from app.http.paging import Page
 from app.storage import Storage
@@ -91,7 +90,7 @@ class World:
         )
         return dict(rows)
 
-    async def status(self, name: str = "atr") -> Status:
+    async def status(self, name: str = "atr") -> UpstreamStatus:
         return await self.federation.status(name, self.now)
 
     async def held(self, name: str = "atr") -> dict[str, tuple[str, list[str]]]:

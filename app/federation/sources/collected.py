@@ -1,5 +1,6 @@
 """What a source hands over: everything it offers at one moment, nothing new, or why it could not be had."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
@@ -118,3 +119,12 @@ class Collected(msgspec.Struct, frozen=True):
     requests: int = 0
     received: int = 0
     """Bytes of all answers, as they came over the wire."""
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What a pull cost: also one that failed."""
+
+    requests: int = 0
+    received: int = 0
+    """Bytes of bodies as they came over the wire."""

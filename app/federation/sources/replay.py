@@ -5,14 +5,14 @@ None of this proves anything against an attacker who can write answers; it catch
 
 import base64
 import binascii
+from collections.abc import Mapping
 from datetime import datetime
 
 import httpx
 import msgspec
 
 from app.federation.sources.collected import Memory, SourceError
-from app.federation.sources.json_body import decode
-from app.federation.sources.rule_list import RuleList
+from app.federation.sources.http import decode
 from app.http.problem import quoted
 from app.http.timestamps import from_http_date
 
@@ -51,7 +51,7 @@ def fresh_serial(headers: httpx.Headers, memory: Memory, now: datetime) -> int:
     return claims.serial
 
 
-def check_instants(listed: RuleList, headers: httpx.Headers, memory: Memory) -> None:
+def check_instants(published: Mapping[str, str], newest: str, date_header: str, memory: Memory) -> None:
     """Raise `SourceError` replayed when the rules are older than they were.
 
     Instants of a rule only grow: an edited rule is stamped anew, and the public server stamps all of them anew at
@@ -59,11 +59,10 @@ def check_instants(listed: RuleList, headers: httpx.Headers, memory: Memory) -> 
     than before may be right, when the newest rule was deleted; then its `Date` is newer than the last one. With an
     older `Date` it is an older answer.
     """
-    published = listed.published
     for name in published.keys() & memory.published.keys():
         if published[name] < memory.published[name]:
             raise SourceError("replayed", f"The rule {quoted(name)} is older than the one seen before.")
-    if listed.newest < memory.newest:
-        date, before = from_http_date(headers.get("date", "")), from_http_date(memory.date)
+    if newest < memory.newest:
+        date, before = from_http_date(date_header), from_http_date(memory.date)
         if date is not None and before is not None and date < before:
             raise SourceError("replayed", "The whole answer is older than the one seen before.")

@@ -11,7 +11,7 @@ import pytest
 
 from app.federation.sources import spool as spool_module
 from app.federation.sources.collected import SourceError
-from app.federation.sources.look import look_at_items
+from app.federation.sources.inspection import look_at_items
 from app.federation.sources.package import FILE_NAME
 from app.federation.sources.spool import Spool, read_span
 from app.federation.upstream import DirectoryUpstream, PackageUpstream

@@ -12,9 +12,7 @@ import httpx
 import pytest
 
 from app.federation.sources.collected import Collected, SourceError
-from app.federation.sources.gunzip import Body
-from app.federation.sources.http import _followed
-from app.federation.sources.status import retry_after
+from app.federation.sources.http import Body, _followed, seconds_to_wait
 from app.federation.upstream import LiveUpstream
 from tests.example_rules import rule_text
 from tests.federation.authority import Authority
@@ -317,7 +315,7 @@ class TestKey:
 def test_retry_after_is_seconds_or_a_date_and_never_more_than_a_day(
     header: str, seconds: float | None
 ) -> None:
-    assert retry_after(header, datetime(2026, 11, 21, 12, tzinfo=UTC)) == seconds
+    assert seconds_to_wait(header, datetime(2026, 11, 21, 12, tzinfo=UTC)) == seconds
 
 
 @pytest.mark.parametrize(

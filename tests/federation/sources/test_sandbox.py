@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from app.federation.sources.collect import collect, settings_digest
 from app.federation.sources.collected import Collected, Memory
-from app.federation.sources.look import look_at_items
+from app.federation.sources.inspection import look_at_items
+from app.federation.sources.registry import collect
 from app.federation.upstream import (
     AtrRulesUpstream,
     BundleUpstream,
@@ -20,6 +20,7 @@ from app.federation.upstream import (
     NpmUpstream,
     PackageUpstream,
     Upstream,
+    settings_digest,
 )
 from app.http.timestamps import to_text
 from app.sandbox import Sandbox, SandboxError
@@ -134,7 +135,7 @@ def test_a_bundle_keeps_its_memory_whatever_is_configured(
         given.append(memory)
         return Collected("unchanged", memory=memory)
 
-    monkeypatch.setattr("app.federation.sources.kinds.read_upstream", read)
+    monkeypatch.setattr("app.federation.sources.registry.read_upstream", read)
     bundle = BundleUpstream(name="b", key_file="/key.pem", path="/bundle")
     for upstream in (bundle, LiveUpstream(name="b", url="http://127.0.0.1:9")):
         collect(upstream, Memory(settings="of another configuration", serial=7), NOW, spool)
@@ -142,6 +143,6 @@ def test_a_bundle_keeps_its_memory_whatever_is_configured(
 
 
 def test_the_process_that_asks_loads_no_http_client() -> None:
-    program = "import sys, app.federation.sources.collect, app.federation.sources.look;print('httpx' in sys.modules)"
+    program = "import sys, app.federation.pull; print('httpx' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -8,11 +8,11 @@ from typing import Any
 from sqlite_utils import Database
 
 from app.access import audit
-from app.federation import held, store, versions
-from app.federation.decide import Change, Decision, Kind, Terms, Text, decide
+from app.federation import pending_store, store, versions_store
+from app.federation.decide import Change, ChangeKind, Decision, Terms, Text, decide
 from app.federation.offer import Fit, Unfit, settle
-from app.federation.progress import PullFailure, PullResult
 from app.federation.sources.collected import Collected, Failure
+from app.federation.status import PullFailure, PullResult
 from app.federation.upstream import UpstreamBase
 from app.http.timestamps import to_text
 from app.overlay.store import settle as settle_overlay
@@ -52,11 +52,11 @@ def land(
     at, name = to_text(now), upstream.name
     had_failed = store.load_row(db, name).failure is not None
     if collected.outcome == "unchanged":
-        versions.touch(db, name, collected.label, at)
+        versions_store.touch(db, name, collected.label, at)
         store.note_success(db, name, at, memory=collected.memory)
         result = PullResult(
             outcome="unchanged",
-            held=held.counts(db, name)[0],
+            held=pending_store.counts(db, name)[0],
             set_aside=len(store.set_aside_of(db, name)),
         )
         _note(db, name, result, {}, now, audit_as, is_worth=had_failed)
@@ -64,12 +64,12 @@ def land(
     in_service = store.in_service(db, upstream.origin)
     base = _base(db, name, collected)
     offer = settle(fit, unfit, collected.set_aside, in_service.keys(), base)
-    refused, stopped = held.refused(db, name), held.stopped(db, name)
+    refused, stopped = pending_store.refused(db, name), pending_store.stopped(db, name)
     decision = decide(in_service, offer.rules, offer.kept, terms_of(upstream), refused, stopped)
-    version = versions.note(db, name, collected.label, offer.rules, at)
-    versions.bring_up(db, upstream.origin, version)
-    held_before = held.digest(db, name)
-    held.replace(db, name, decision, version, at)
+    version = versions_store.note(db, name, collected.label, offer.rules, at)
+    versions_store.bring_up(db, upstream.origin, version)
+    held_before = pending_store.digest(db, name)
+    pending_store.replace(db, name, decision, version, at)
     put_in_service(db, upstream, [(change, version) for change in decision.apply], at)
     filtered = store.apply_filters(db, upstream)
     overlaid = settle_overlay(db, at)
@@ -90,7 +90,7 @@ def land(
         held=len(decision.held),
         set_aside=len(offer.set_aside),
     )
-    is_worth = had_failed or bool(decision.apply) or held.digest(db, name) != held_before
+    is_worth = had_failed or bool(decision.apply) or pending_store.digest(db, name) != held_before
     _note(db, name, result, _named(decision, collected.label), now, audit_as, is_worth=is_worth)
     return Landed(result, is_news=bool(decision.apply) or filtered > 0 or overlaid)
 
@@ -107,7 +107,7 @@ def fail(
     failures = store.note_failure(db, upstream.name, failure, to_text(now))
     result = PullResult(
         outcome="failed",
-        held=held.counts(db, upstream.name)[0],
+        held=pending_store.counts(db, upstream.name)[0],
         set_aside=len(store.set_aside_of(db, upstream.name)),
         failure=PullFailure(failure.code, failure.message, failures),
     )
@@ -147,13 +147,13 @@ def _base(db: Database, name: str, collected: Collected) -> dict[str, Text]:
     """What was offered before and still is, for an answer that says only what changed since."""
     if not collected.is_partial:
         return {}
-    before = versions.rules_of(db, store.adopted_version(db, name))
+    before = versions_store.rules_of(db, store.adopted_version(db, name))
     return {rule_id: text for rule_id, text in before.items() if rule_id not in {*collected.withdrawn}}
 
 
 def _named(decision: Decision, label: str) -> dict[str, Any]:
     """What an audit entry says besides the numbers: which rules, and why some are held."""
-    kinds: tuple[Kind, ...] = ("added", "changed", "withdrawn")
+    kinds: tuple[ChangeKind, ...] = ("added", "changed", "withdrawn")
     rules = {kind: list(_ids(decision.apply, kind)[:MAX_NAMED]) for kind in kinds}
     named: dict[str, Any] = {"label": label, "rules": {kind: ids for kind, ids in rules.items() if ids}}
     return named | ({"reasons": list(decision.reasons)} if decision.reasons else {})
@@ -185,5 +185,5 @@ def _note(
         )
 
 
-def _ids(changes: Iterable[Change], kind: Kind) -> tuple[str, ...]:
+def _ids(changes: Iterable[Change], kind: ChangeKind) -> tuple[str, ...]:
     return tuple(change.rule_id for change in changes if change.kind == kind)

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 from sqlite_utils import Database
 
-from app.federation.decide import STOPPED, Change, Decision, Kind, Known, Text
+from app.federation.decide import STOPPED, Change, ChangeKind, Decision, Known, Text
 from app.federation.errors import HeldMoved, UnknownChange
 from app.http.paging import Page
 
@@ -18,7 +18,7 @@ class ShownChange(msgspec.Struct, frozen=True, rename="camel"):
     """A held or refused change as people see it; title and severity are the new text's, or a withdrawn rule's."""
 
     rule_id: str
-    change: Kind
+    change: ChangeKind
     reasons: list[str]
     held_at: str
     state: HeldState
