@@ -9,7 +9,7 @@ from sqlite_utils import Database
 
 from app.doctor.finding import Finding
 from app.federation.sources.collected import SourceError
-from app.federation.sources.secret import read_key
+from app.federation.sources.secret import read_upstream_key
 from app.federation.sources.tls import tls_context
 from app.federation.status import HINTS, UpstreamStatus, is_pulled, read_status
 from app.federation.upstream import BundleUpstream, DirectoryUpstream, HttpUpstream, Upstream
@@ -74,7 +74,7 @@ def _file_errors(upstream: Upstream) -> Iterator[SourceError]:
     try:
         if isinstance(upstream, HttpUpstream):
             if upstream.key is not None and upstream.key.startswith("file:"):
-                read_key(upstream.key)
+                read_upstream_key(upstream.key)
             if upstream.ca_file is not None or upstream.client_certificate is not None:
                 tls_context(upstream)
         elif isinstance(upstream, DirectoryUpstream):

@@ -13,8 +13,8 @@ from app.access.guards import actor_of, instant_of, principal_of, require
 from app.access.roles import Role
 from app.bundles.archive import MAX_BYTES
 from app.bundles.receipts import Receipt, write_receipt
-from app.federation.bundle_import import Note, discard, import_bundle, keep_upload
-from app.federation.errors import PullsHeld, UnknownUpstream
+from app.federation.bundle_import import WriteImportAudit, discard, import_bundle, keep_upload
+from app.federation.errors import PullsFrozen, UnknownUpstream
 from app.federation.service import Federation
 from app.federation.sources.bundle import BundleFacts
 from app.federation.status import PullFailure, PullResult
@@ -53,7 +53,7 @@ async def take_bundle(request: AnyRequest) -> Response[bytes]:
     force, reason = _force(request.query_params)
     try:
         upstream = _upstream(federation, request.query_params.get("upstream"))
-        await federation.refuse_while_held()
+        await federation.refuse_while_frozen()
         path = await keep_upload(request.stream(), federation.spool_dir)
         try:
             result, facts = await import_bundle(
@@ -68,7 +68,7 @@ async def take_bundle(request: AnyRequest) -> Response[bytes]:
             await asyncio.to_thread(discard, path)
     except UnknownUpstream as error:
         raise not_found(str(error)) from error
-    except PullsHeld as error:
+    except PullsFrozen as error:
         raise conflict(str(error)) from error
     if facts is None:
         raise _refusal(result.failure)
@@ -105,7 +105,7 @@ def _upstream(federation: Federation, name: str | None) -> BundleUpstream:
     return found[0]
 
 
-def _note(request: AnyRequest, upstream: BundleUpstream, force: bool, reason: str | None) -> Note:
+def _note(request: AnyRequest, upstream: BundleUpstream, force: bool, reason: str | None) -> WriteImportAudit:
     now, actor, address = instant_of(request), actor_of(request), principal_of(request).address
 
     def note(db: Database, result: PullResult, facts: BundleFacts | None) -> None:

@@ -10,8 +10,8 @@ from msgspec import Meta
 
 from app.access.guards import actor_of, instant_of, principal_of, require
 from app.access.roles import Role
-from app.federation.errors import FederationError, HeldMoved, UnknownChange, UnknownUpstream
-from app.federation.pending_store import HeldState, ShownChange
+from app.federation.errors import FederationError, PendingChangesMoved, UnknownChange, UnknownUpstream
+from app.federation.pending_store import PendingChange, PendingState
 from app.federation.review import By
 from app.federation.service import Federation
 from app.http.body import read_body
@@ -34,7 +34,7 @@ _reviewers = [require(Role.REVIEWER, Role.ADMIN)]
 _admins = [require(Role.ADMIN)]
 
 
-class Approval(msgspec.Struct):
+class ChangeApproval(msgspec.Struct):
     """The body of an approval; without `rules`, everything held is meant, as `digest` names it."""
 
     rules: RuleIds | None = None
@@ -42,7 +42,7 @@ class Approval(msgspec.Struct):
     digest: Digest | None = None
 
 
-class ChangeRefusal(msgspec.Struct):
+class ChangeRejection(msgspec.Struct):
     """The body of a refusal; without `rules`, everything held is meant, as `digest` names it."""
 
     reason: Reason
@@ -50,7 +50,7 @@ class ChangeRefusal(msgspec.Struct):
     digest: Digest | None = None
 
 
-class WholeChange(ShownChange, frozen=True, rename="camel"):
+class PendingChangeDetail(PendingChange, frozen=True, rename="camel"):
     """A held or refused change with the texts before and after it (null where there is none), field by field."""
 
     fields: list[FieldChange]
@@ -112,7 +112,7 @@ async def list_held(request: AnyRequest, name: FromPath[str]) -> Response[bytes]
     """Changes that wait for an admin, or with `state=refused` those that were refused."""
     page = page_of(request.query_params, key_parts=1)
     state = _state(request.query_params.get("state", "held"))
-    rows, digest, total = await _settled(_federation(request).list_held(name, page, state))
+    rows, digest, total = await _settled(_federation(request).list_pending(name, page, state))
     following = _following(rows, page.limit, lambda row: row.rule_id)
     return answer(request, rows[: page.limit], meta={"next": following, "digest": digest, "total": total})
 
@@ -120,17 +120,18 @@ async def list_held(request: AnyRequest, name: FromPath[str]) -> Response[bytes]
 @get("/api/admin/upstreams/{name:str}/held/{rule_id:str}", guards=_reviewers)
 async def show_held(request: AnyRequest, name: FromPath[str], rule_id: FromPath[str]) -> Response[bytes]:
     """One held or refused change, field by field."""
-    shown, before, after = await _settled(_federation(request).show_held(name, rule_id))
+    shown, before, after = await _settled(_federation(request).show_pending(name, rule_id))
     fields = await compare(request.app.state.inspect_sandbox, before, after)
     return answer(
-        request, WholeChange(**msgspec.structs.asdict(shown), fields=fields, before=before, after=after)
+        request,
+        PendingChangeDetail(**msgspec.structs.asdict(shown), fields=fields, before=before, after=after),
     )
 
 
 @post("/api/admin/upstreams/{name:str}/approve", guards=_admins, status_code=200)
 async def approve(request: AnyRequest, name: FromPath[str]) -> Response[bytes]:
     """Apply held changes, all or some, and publish them."""
-    body = await read_body(request, Approval)
+    body = await read_body(request, ChangeApproval)
     approved, serial = await _settled(
         _federation(request).approve(name, body.rules, _by(request), body.reason, body.digest)
     )
@@ -140,9 +141,9 @@ async def approve(request: AnyRequest, name: FromPath[str]) -> Response[bytes]:
 @post("/api/admin/upstreams/{name:str}/refuse", guards=_admins, status_code=200)
 async def refuse(request: AnyRequest, name: FromPath[str]) -> Response[bytes]:
     """Refuse held changes, all or some: they are not held again while upstream offers the same."""
-    body = await read_body(request, ChangeRefusal)
+    body = await read_body(request, ChangeRejection)
     refused = await _settled(
-        _federation(request).refuse(name, body.rules, _by(request), body.reason, body.digest)
+        _federation(request).reject(name, body.rules, _by(request), body.reason, body.digest)
     )
     return answer(request, {"refused": refused, "published": None})
 
@@ -169,8 +170,8 @@ def _by(request: AnyRequest) -> By:
     return By(actor_of(request), principal_of(request).address, instant_of(request))
 
 
-def _state(text: str) -> HeldState:
-    states: dict[str, HeldState] = {"held": "held", "refused": "refused"}
+def _state(text: str) -> PendingState:
+    states: dict[str, PendingState] = {"held": "held", "refused": "refused"}
     if text not in states:
         raise bad_request("state: held or refused", "state")
     return states[text]
@@ -191,7 +192,7 @@ async def _settled(pending: Awaitable[T]) -> T:
         return await pending
     except (UnknownUpstream, UnknownChange) as error:
         raise not_found(str(error)) from error
-    except HeldMoved as error:
+    except PendingChangesMoved as error:
         raise conflict(str(error), digest=error.digest) from error
     except FederationError as error:
         raise conflict(str(error)) from error

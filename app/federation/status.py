@@ -1,4 +1,4 @@
-"""What is known of pulls and upstreams: how far a pull is, what came of it, how an upstream does, what to do."""
+"""What is known of pulls and upstreams: progress, result, the status of an upstream, and hints."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -43,24 +43,24 @@ class PullResult(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     seconds: float = 0.0
 
 
-class Progress(msgspec.Struct, kw_only=True, rename="camel"):
+class PullProgress(msgspec.Struct, kw_only=True, rename="camel"):
     """A pull that waits, runs or has ended; `state` goes forward only, and `result` comes with its end."""
 
     id: str
     state: PullState = "waiting"
     received_bytes: int = 0
     texts: int = 0
-    """Texts that had to be looked at, since they were not known."""
+    """Texts that have to be inspected, since they are not known."""
     looked: int = 0
-    """Texts that have been looked at."""
+    """Texts that have been inspected."""
     result: PullResult | None = None
 
 
 class UpstreamStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One upstream: what came of its last pull, and what is in service from it.
+    """One upstream: the result of its last pull, and what is in service from it.
 
-    `state`: `never` had a success nor a failure, `failing` failed the last time, `stale` had no success for
-    `stale_after` seconds (None: it may take as long as it likes). `paused` says why it is not pulled now. `rules`
+    `state`: `never` had neither a success nor a failure, `failing` failed the last time, `stale` had no success for
+    `stale_after` seconds (None: there is no limit). `paused` says why it is not pulled now. `rules`
     are in service, `excluded` of them kept out by a filter; `held` and `refused` are changes. `version` is what
     upstream calls the state that it offered last, since `version_since`. Instants are texts.
     """
@@ -89,12 +89,12 @@ class UpstreamStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 def is_pulled(upstream: Upstream) -> bool:
-    """False for bundles that come by import alone."""
+    """Return False for bundles that come by import alone."""
     return not isinstance(upstream, BundleUpstream) or upstream.path is not None
 
 
 def read_status(db: Database, upstream: Upstream, paused: str | None, now: datetime) -> UpstreamStatus:
-    """The status of one upstream at this instant."""
+    """Return the status of one upstream at this instant."""
     row = store.load_row(db, upstream.name)
     rules, excluded = store.count_rules(db, upstream.origin)
     waiting, refused = pending_store.counts(db, upstream.name)
@@ -152,7 +152,7 @@ HINTS: Mapping[FailureCode, str] = {
     "mixed-up": "Parts of the answer contradict each other: look for a cache in between that mixes answers up.",
     "replayed": "The answer is older than one before: look for a cache in between, or ask upstream whether it was "
     "restored from a backup.",
-    "integrity": "What came is not what upstream announced: do not use it, and tell whoever runs the registry.",
+    "integrity": "What came is not what upstream announced: do not use it, and tell the operator of the registry.",
     "signature": "Not signed by a key in `key_file`: check where it comes from, or add the new key after a rotation.",
     "gap": "Import the bundles in between first, or one that was exported without `--since`.",
     "rollback": "This bundle is older than what was imported last; only `bundle import --force` takes it.",

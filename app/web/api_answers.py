@@ -7,7 +7,7 @@ import msgspec
 from app.access.keys import KeyRecord
 from app.consensus.states import Status
 from app.consensus.submission import Outcome
-from app.federation.status import Progress
+from app.federation.status import PullProgress
 from app.intel.reports.threats import Event
 from app.intel.skills.routes import SkillToBlock, SkillVote
 from app.signing.keys import KeyUse
@@ -210,13 +210,13 @@ class SetAsideRule(msgspec.Struct, rename="camel"):
 class RunningPull(msgspec.Struct):
     """`POST .../sync`: the pull that was started or joined."""
 
-    pull: Progress
+    pull: PullProgress
 
 
 class LastPull(msgspec.Struct):
     """`GET .../pull`: the running or last pull; null when there was none since the server started."""
 
-    pull: Progress | None
+    pull: PullProgress | None
 
 
 class ApprovedChanges(msgspec.Struct):

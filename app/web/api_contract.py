@@ -27,11 +27,10 @@ from app.consensus.routes import (
 from app.consensus.states import Status
 from app.consensus.views import Listed, Shown, Why
 from app.federation.bundle_routes import ImportedBundle
-from app.federation.pending_store import HeldState, ShownChange
-from app.federation.routes import Approval as ChangeApproval
-from app.federation.routes import ChangeRefusal, WholeChange
+from app.federation.pending_store import PendingChange, PendingState
+from app.federation.routes import ChangeApproval, ChangeRejection, PendingChangeDetail
 from app.federation.status import UpstreamStatus
-from app.federation.versions_store import ShownVersion
+from app.federation.versions_store import UpstreamVersion
 from app.fleet.agents import FleetAgent, Standing
 from app.fleet.manager import AgentEvent, AgentHeartbeat, AgentRegistration, DeviceHeartbeat
 from app.fleet.routes import Recorded, RegisteredAgent, Stale
@@ -179,13 +178,13 @@ CONTRACTS: Mapping[str, Contract] = {
     "GET /api/admin/upstreams": Contract(list[UpstreamStatus]),
     "GET /api/admin/upstreams/{name}": Contract(UpstreamStatus),
     "GET /api/admin/upstreams/{name}/set-aside": _listed(list[answers.SetAsideRule]),
-    "GET /api/admin/upstreams/{name}/versions": _listed(list[ShownVersion]),
+    "GET /api/admin/upstreams/{name}/versions": _listed(list[UpstreamVersion]),
     "POST /api/admin/upstreams/{name}/sync": Contract(answers.RunningPull, status=(202,)),
     "GET /api/admin/upstreams/{name}/pull": Contract(answers.LastPull),
-    "GET /api/admin/upstreams/{name}/held": _listed(list[ShownChange], state=HeldState),
-    "GET /api/admin/upstreams/{name}/held/{rule_id}": Contract(WholeChange),
+    "GET /api/admin/upstreams/{name}/held": _listed(list[PendingChange], state=PendingState),
+    "GET /api/admin/upstreams/{name}/held/{rule_id}": Contract(PendingChangeDetail),
     "POST /api/admin/upstreams/{name}/approve": Contract(answers.ApprovedChanges, body=ChangeApproval),
-    "POST /api/admin/upstreams/{name}/refuse": Contract(answers.RefusedChanges, body=ChangeRefusal),
+    "POST /api/admin/upstreams/{name}/refuse": Contract(answers.RefusedChanges, body=ChangeRejection),
     "GET /api/admin/overlay": _listed(list[OverlayEntry], rule=str, state=State),
     "POST /api/admin/overlay": Contract(OverlayEntry, body=AnyNewEntry, status=(201,)),
     "GET /api/admin/overlay/{entry_id}": Contract(Compared),

@@ -11,7 +11,7 @@ from sqlite_utils import Database
 
 from app.bundles.references import is_reference
 from app.federation.bundle_import import discard, import_bundle, keep_upload
-from app.federation.errors import PullsHeld
+from app.federation.errors import PullsFrozen
 from app.federation.sources.bundle import BundleFacts
 from app.federation.sources.collected import Item
 from app.federation.status import PullResult
@@ -168,7 +168,7 @@ async def test_every_import_is_noted_in_the_transaction_that_lands_it(importer: 
 async def test_nothing_lands_while_a_rollback_holds(importer: Importer) -> None:
     importer.publish(_1="one")
     importer.world.hold = "to publication 1"
-    with pytest.raises(PullsHeld):
+    with pytest.raises(PullsFrozen):
         await importer.bring(importer.exporter.bundle())
     assert await importer.world.served("outside") == {}
     assert not list(importer.world.federation.spool_dir.iterdir())

@@ -186,14 +186,14 @@ async def main():
         await world.pull()
         world.rules().write(IDS[0], rule_text(IDS[0], title="Another title"))
         world.rules().remove(IDS[1])
-        pull.land = lambda *_: os._exit(9)
+        pull.apply_answer = lambda *_: os._exit(9)
         await world.pull()
 
 asyncio.run(main())
 """
 
 
-async def test_a_crash_before_the_landing_leaves_what_was_served(tmp_path: Path) -> None:
+async def test_a_crash_before_the_last_transaction_leaves_what_was_served(tmp_path: Path) -> None:
     died = subprocess.run(
         [sys.executable, "-c", CRASH, str(tmp_path)],
         cwd=REPOSITORY,

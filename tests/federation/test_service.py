@@ -5,7 +5,13 @@ from typing import Any
 
 import pytest
 
-from app.federation.errors import HeldMoved, NothingToPull, PullsHeld, UnknownChange, UnknownUpstream
+from app.federation.errors import (
+    NothingToPull,
+    PendingChangesMoved,
+    PullsFrozen,
+    UnknownChange,
+    UnknownUpstream,
+)
 from app.federation.service import Federation
 from app.federation.upstream import BundleUpstream
 from app.http.paging import Page
@@ -163,10 +169,10 @@ async def test_what_is_held_keeps_its_time_while_it_stays_the_same(world: World)
     await settled(world)
     world.rules().offer(IDS[:5])
     await world.pull()
-    (first, *_), _, _ = await world.federation.list_held("atr", Page(10, None), "held")
+    (first, *_), _, _ = await world.federation.list_pending("atr", Page(10, None), "held")
     world.rules().remove(IDS[0])
     await world.pull()
-    rows, _, total = await world.federation.list_held("atr", Page(10, None), "held")
+    rows, _, total = await world.federation.list_pending("atr", Page(10, None), "held")
     assert total == 6
     since = {row.rule_id: row.held_at for row in rows}
     assert since[first.rule_id] == first.held_at
@@ -217,7 +223,7 @@ async def test_a_held_change_shows_both_texts(world: World) -> None:
     await world.configure(world.directory(policy="review"))
     world.rules().offer(IDS[:2])
     await world.pull()
-    shown, before, after = await world.federation.show_held("atr", IDS[0])
+    shown, before, after = await world.federation.show_pending("atr", IDS[0])
     assert (shown.change, shown.title, shown.severity, before, after) == (
         "added",
         TITLE,
@@ -229,10 +235,10 @@ async def test_a_held_change_shows_both_texts(world: World) -> None:
     world.rules().write(IDS[0], text(IDS[0], severity="low"))
     world.rules().remove(IDS[1])
     await world.pull()
-    shown, before, after = await world.federation.show_held("atr", IDS[0])
+    shown, before, after = await world.federation.show_pending("atr", IDS[0])
     assert (shown.change, shown.title, shown.severity) == ("changed", "Another title", "low")
     assert (before, after) == (rule_text(IDS[0]), text(IDS[0], severity="low"))
-    shown, before, after = await world.federation.show_held("atr", IDS[1])
+    shown, before, after = await world.federation.show_pending("atr", IDS[1])
     assert (shown.change, shown.title, before, after) == ("withdrawn", TITLE, rule_text(IDS[1]), None)
 
 
@@ -248,7 +254,7 @@ async def test_a_refused_change_stays_refused_until_upstream_offers_another(worl
     world.rules().write("ATR-2026-00099")
     await world.pull()
     assert set(await world.held()) == {"ATR-2026-00099"}
-    (refused,), _, total = await world.federation.list_held("atr", Page(10, None), "refused")
+    (refused,), _, total = await world.federation.list_pending("atr", Page(10, None), "refused")
     assert (refused.rule_id, refused.note, refused.decided_by, total) == (
         IDS[0],
         "not wanted",
@@ -282,17 +288,17 @@ async def test_decisions_name_what_there_is(world: World) -> None:
     with pytest.raises(UnknownChange, match="ATR-2026-00077"):
         await world.approve(IDS[0], "ATR-2026-00077")
     assert await world.served() == {}
-    _, digest, _ = await world.federation.list_held("atr", Page(1, None), "held")
+    _, digest, _ = await world.federation.list_pending("atr", Page(1, None), "held")
     world.rules().write("ATR-2026-00099")
     await world.pull()
-    with pytest.raises(HeldMoved) as moved:
+    with pytest.raises(PendingChangesMoved) as moved:
         await world.approve(digest=digest)
     assert await world.served() == {}
     assert await world.approve(digest=moved.value.digest) == [*IDS[:2], "ATR-2026-00099"]
     with pytest.raises(UnknownChange):
         await world.refuse(IDS[0])
     with pytest.raises(UnknownChange):
-        await world.federation.show_held("atr", IDS[0])
+        await world.federation.show_pending("atr", IDS[0])
     with pytest.raises(UnknownUpstream):
         await world.federation.approve("other", None, world.by())
     assert await world.approve() == []
@@ -325,7 +331,7 @@ async def test_a_dead_worker_is_a_failure_like_any_other(
 ) -> None:
     await settled(world)
     world.rules().write(IDS[0], text(IDS[0]))
-    monkeypatch.setattr("app.federation.gather.look_at_items", _dies)
+    monkeypatch.setattr("app.federation.pull.inspect_items", _dies)
     result = await world.pull()
     assert result.failure is not None
     assert result.failure.code == "worker"
@@ -440,7 +446,7 @@ async def test_a_rollback_holds_pulls_and_lets_approvals_through(world: World) -
     world.rules().offer(IDS[:5])
     await world.pull()
     world.hold = "to publication 1"
-    with pytest.raises(PullsHeld, match="to publication 1"):
+    with pytest.raises(PullsFrozen, match="to publication 1"):
         await world.pull()
     assert (await world.status()).paused == "to publication 1"
     assert await world.federation.due(world.now) == []
@@ -506,7 +512,7 @@ async def test_a_refused_change_keeps_its_version_and_its_text(
         await world.pull()
     versions = await world.federation.list_versions("atr", Page(500, None))
     assert [(version.id, version.in_use) for version in versions] == [(4, True), (2, True)]
-    _, _, after = await world.federation.show_held("atr", IDS[0])
+    _, _, after = await world.federation.show_pending("atr", IDS[0])
     assert after == text(IDS[0])
 
 
@@ -538,9 +544,9 @@ async def test_pages_of_versions_and_held_changes_go_on_where_they_ended(world: 
     await world.configure(world.directory(policy="review"))
     world.rules().offer(IDS)
     await world.pull()
-    rows, _, total = await world.federation.list_held("atr", Page(4, None), "held")
+    rows, _, total = await world.federation.list_pending("atr", Page(4, None), "held")
     assert (len(rows), total) == (5, 10)
-    rows, _, _ = await world.federation.list_held("atr", Page(4, (rows[3].rule_id,)), "held")
+    rows, _, _ = await world.federation.list_pending("atr", Page(4, (rows[3].rule_id,)), "held")
     assert rows[0].rule_id == IDS[4]
     world.rules().remove(IDS[0])
     await world.pull()

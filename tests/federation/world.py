@@ -95,7 +95,7 @@ class World:
 
     async def held(self, name: str = "atr") -> dict[str, tuple[str, list[str]]]:
         """`rule_id -> (change, reasons)`."""
-        rows, _, _ = await self.federation.list_held(name, Page(500, None), "held")
+        rows, _, _ = await self.federation.list_pending(name, Page(500, None), "held")
         return {row.rule_id: (row.change, row.reasons) for row in rows}
 
     async def approve(self, *rule_ids: str, digest: str | None = None) -> list[str]:
@@ -105,7 +105,7 @@ class World:
         return approved
 
     async def refuse(self, *rule_ids: str) -> list[str]:
-        return await self.federation.refuse("atr", list(rule_ids) or None, self.by(), "not wanted")
+        return await self.federation.reject("atr", list(rule_ids) or None, self.by(), "not wanted")
 
     async def audited(self, action: str) -> list[dict[str, Any]]:
         """Details of the entries of this action, newest first."""

@@ -1,11 +1,4 @@
-"""HTTP for every kind of upstream that speaks it: one client, one deadline, and no trust in what comes back.
-
-What an HTTP status other than 200 and 304 means for a pull.
-
-Decompression that never makes more than it was asked for, so that a gzip bomb cannot fill the memory.
-
-Reading JSON that an upstream sent into one of our types.
-"""
+"""HTTP for every kind of upstream that speaks it: one client, one deadline, and no trust in any answer."""
 
 import ssl
 import time
@@ -22,7 +15,7 @@ import msgspec
 
 from app import __version__
 from app.federation.sources.collected import SourceError, Traffic
-from app.federation.sources.secret import read_key
+from app.federation.sources.secret import read_upstream_key
 from app.federation.sources.tls import tls_context, tls_failure
 from app.federation.upstream import HttpUpstream
 from app.http.problem import quoted
@@ -148,11 +141,11 @@ class Exchange:
 
 
 def open_client(upstream: HttpUpstream) -> httpx.Client:
-    """A client that goes only where the configuration says, whatever the environment says."""
+    """Return a client that goes only where the configuration says, whatever the environment says."""
     context = tls_context(upstream)
     headers = {"User-Agent": f"threatcloud/{__version__}"}
     if upstream.key is not None:
-        headers["Authorization"] = f"Bearer {read_key(upstream.key)}"
+        headers["Authorization"] = f"Bearer {read_upstream_key(upstream.key)}"
     return httpx.Client(
         headers=headers,
         verify=context,
@@ -180,12 +173,12 @@ def _silent(error: httpx.TimeoutException) -> SourceError:
 
 
 def same_etag(one: str, other: str) -> bool:
-    """Weak comparison (RFC 9110 8.8.3.2)."""
+    """Compare weakly (RFC 9110 8.8.3.2)."""
     return one.removeprefix("W/") == other.removeprefix("W/")
 
 
 def _check_not_modified(answer: Answer, sent: str) -> None:
-    """A 304 is believed only when it is about what we have: another ETag beside one has frozen lists before."""
+    """Believe a 304 only when it is about what we have: one with another ETag has frozen lists before."""
     if not sent:
         raise SourceError("mixed-up", "The upstream says that nothing changed, but was not asked that (304).")
     said = answer.headers.get("etag", "")
@@ -218,7 +211,7 @@ def _no_name() -> SourceError:
 
 
 def _followed(url: httpx.URL, location: str) -> httpx.URL:
-    """Where a redirect leads, if that is the same host and no step down from https to http."""
+    """Return where a redirect leads, if that is the same host and no step down from https to http."""
     try:
         target = url.join(location).copy_with(userinfo=b"")
     except (httpx.InvalidURL, ValueError):
@@ -232,7 +225,7 @@ def _followed(url: httpx.URL, location: str) -> httpx.URL:
 
 
 def _cause(error: BaseException) -> OSError | None:
-    """The error of the operating system or of TLS that httpx wrapped, if one is there."""
+    """Return the error of the operating system or of TLS that httpx wrapped, if one is there."""
     seen: BaseException | None = error
     while seen is not None and not isinstance(seen, OSError):
         seen = seen.__cause__ or seen.__context__
@@ -244,7 +237,7 @@ MAX_RETRY_AFTER = 86_400.0
 
 
 def refusal(response: httpx.Response, now: datetime, *, has_key: bool) -> SourceError:
-    """The failure that a status means, with what `Retry-After` asks for."""
+    """Return the failure that a status means, with what `Retry-After` asks for."""
     status = response.status_code
     wait = seconds_to_wait(response.headers.get("retry-after", ""), now)
     if status in {401, 403}:
@@ -260,7 +253,7 @@ def refusal(response: httpx.Response, now: datetime, *, has_key: bool) -> Source
 
 
 def seconds_to_wait(header: str, now: datetime) -> float | None:
-    """Seconds from `now`, at most a day, or None when the header says nothing (RFC 9110 10.2.3)."""
+    """Return the seconds from `now`, at most a day, or None when the header says nothing (RFC 9110 10.2.3)."""
     header = header.strip()
     if header.isascii() and header.isdigit():
         return min(float(header[:12]), MAX_RETRY_AFTER)
@@ -271,7 +264,10 @@ def seconds_to_wait(header: str, now: datetime) -> float | None:
 
 
 class Body:
-    """Takes the raw chunks of an HTTP body; raises `SourceError` too-large or truncated."""
+    """An HTTP body that never inflates to more than was asked for, so that a gzip bomb cannot fill the memory.
+
+    Its methods raise `SourceError` too-large or truncated.
+    """
 
     def __init__(self, coding: str, limit: int) -> None:
         """`coding` is the Content-Encoding, `limit` the most bytes to accept once it is taken off."""
@@ -295,14 +291,14 @@ class Body:
         self._content += chunk
 
     def finish(self) -> bytes:
-        """The whole body."""
+        """Return the whole body."""
         if self._inflate is not None and (not self._inflate.eof or self._inflate.unused_data):
             raise SourceError("truncated", "The compressed answer does not end where it should.")
         return bytes(self._content)
 
 
 def too_large(limit: int) -> SourceError:
-    """The failure of an answer with more than `limit` bytes."""
+    """Return the failure of an answer with more than `limit` bytes."""
     return SourceError(
         "too-large", f"The answer has more than {limit} bytes; max_bytes sets how many it may have."
     )
@@ -311,8 +307,11 @@ def too_large(limit: int) -> SourceError:
 T = TypeVar("T")
 
 
-def decode(body: bytes | msgspec.Raw, kind: type[T]) -> T:
-    """Raises `SourceError` not-json or shape; the reasons of msgspec hold no words of the upstream."""
+def read_json(body: bytes | msgspec.Raw, kind: type[T]) -> T:
+    """Read JSON that an upstream sent into a type of ours.
+
+    Raises `SourceError` not-json or shape; the reasons of msgspec hold no words of the upstream.
+    """
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:

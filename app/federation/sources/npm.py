@@ -1,10 +1,7 @@
 """Kind `npm`: the package of official rules, from an npm registry or a company's mirror of one.
 
-Which npm registry to use: the one configured, else the one in npm's own settings.
-
-Subresource integrity as npm writes it: `sha512-<base64>`, several ones separated by spaces.
-
-Rule files in an npm package: read one after another, never written to disk.
+The registry is the one configured, else the one in npm's own settings. The package is checked against the digest that
+the registry announces before anything is unpacked; its rule files are read one after another, never written to disk.
 """
 
 import base64
@@ -25,7 +22,7 @@ import msgspec
 from msgspec.structs import replace
 
 from app.federation.sources.collected import Collected, Memory, SourceError
-from app.federation.sources.http import Exchange, decode
+from app.federation.sources.http import Exchange, read_json
 from app.federation.sources.spool import Spool
 from app.federation.upstream import NpmUpstream
 from app.http.problem import printable, quoted
@@ -62,7 +59,7 @@ def collect_npm(upstream: NpmUpstream, memory: Memory, spool: str, exchange: Exc
     )
     if answer.body is None:
         return Collected("unchanged", label=memory.label, memory=memory)
-    version, dist = _chosen(upstream, decode(answer.body, _Package))
+    version, dist = _chosen(upstream, read_json(answer.body, _Package))
     if dist.integrity and dist.integrity == memory.fingerprint:
         return Collected("unchanged", label=memory.label, memory=replace(memory, etag=answer.etag))
     tarball = exchange.get_file(_tarball_url(registry, upstream.package, dist.tarball))
@@ -81,7 +78,7 @@ def collect_npm(upstream: NpmUpstream, memory: Memory, spool: str, exchange: Exc
 
 
 def _chosen(upstream: NpmUpstream, package: _Package) -> tuple[str, _Dist]:
-    """The version that is asked for, by its number or by a tag."""
+    """Choose the version that is asked for, by its number or by a tag."""
     if package.name != upstream.package:
         raise SourceError("mixed-up", f"The registry answered for {quoted(package.name)}, another package.")
     version = upstream.version
@@ -91,11 +88,11 @@ def _chosen(upstream: NpmUpstream, package: _Package) -> tuple[str, _Dist]:
         raise SourceError(
             "not-found", f"{upstream.package} has neither a version nor a tag {upstream.version}."
         )
-    return printable(version[:64]), decode(package.versions[version], _Version).dist
+    return printable(version[:64]), read_json(package.versions[version], _Version).dist
 
 
 def _tarball_url(registry: str, package: str, announced: str) -> str:
-    """Where the tarball is, always at the registry: mirrors often repeat the address of the original."""
+    """Return where the tarball is, always at the registry: mirrors often repeat the address of the original."""
     try:
         there, here = urlsplit(announced), urlsplit(registry)
     except ValueError:
@@ -113,7 +110,7 @@ _VARIABLES = ("NPM_CONFIG_REGISTRY", "npm_config_registry")
 
 
 def registry_of(upstream: NpmUpstream, environ: Mapping[str, str] = os.environ) -> str:
-    """The registry's address without a trailing slash.
+    """Return the registry's address without a trailing slash.
 
     Looked for in this order: `url`, the environment, `~/.npmrc`, `/etc/npmrc` and `$PREFIX/etc/npmrc`. None is
     built in: nothing leaves the network that nobody configured. Raises `SourceError` not-found, and unreadable when
@@ -144,7 +141,7 @@ def _files(environ: Mapping[str, str]) -> list[Path]:
 
 
 def _from_file(path: Path) -> str | None:
-    """The value of `registry=`; a file that is not there, or not for us to read, says nothing."""
+    """Return the value of `registry=`; None when the file is missing or not readable."""
     with contextlib.suppress(OSError):
         for line in path.read_text(errors="replace").splitlines():
             name, _, value = line.partition("=")

@@ -1,14 +1,11 @@
-"""Kind `live`: Partner Live Sync of the public Threat Cloud or of another instance (seed 001).
+"""Kinds `live` and `atr-rules`: the rules of another Threat Cloud, from the public one or another instance.
 
-Kind `atr-rules`: the incremental endpoint that agents use, for a server where there is no partner key to have.
-
-Another instance answers it with an ETag, so the whole set is asked for each time and mostly is "not modified". The
-public server gives no ETag; it is asked for what is new, and for the whole set once a day, because there an edited
-or deleted rule shows in no answer with `since` (measured: it compares the time of creation).
-
-What the kinds `live` and `atr-rules` share: they read the same envelope from another Threat Cloud.
-
-The answer of `/api/atr-rules/live` and `/api/atr-rules`: an envelope with rules, read strictly (seed 001).
+Both routes answer the same envelope, which is read strictly. `live` is Partner Live Sync (its contract is
+docs/partner-live-sync.md): a 200 is the whole set. `atr-rules` is the incremental endpoint that agents use, for a
+server where there is no partner key to have. Another instance answers it with an ETag, so the whole set is asked for
+each time and mostly is "not modified". The public server gives no ETag; it is asked for what is new, and for the
+whole set once a day, because there an edited or deleted rule shows in no answer with `since` (measured: it compares
+the time of creation).
 """
 
 from dataclasses import dataclass
@@ -19,7 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from app.federation.sources.collected import Collected, Memory, SetAside, Source, SourceError
-from app.federation.sources.http import Answer, Exchange, decode, same_etag
+from app.federation.sources.http import Answer, Exchange, read_json, same_etag
 from app.federation.sources.replay import check_instants, fresh_serial
 from app.federation.sources.spool import MAX_ITEMS, Spool
 from app.federation.upstream import AtrRulesUpstream, LiveUpstream
@@ -27,6 +24,12 @@ from app.http.problem import quoted
 from app.http.timestamps import from_text, to_text
 
 LIVE_PATH = "/api/atr-rules/live"
+ATR_RULES_PATH = "/api/atr-rules"
+WHOLE_EVERY = timedelta(hours=24)
+OVERLAP = timedelta(hours=48)
+"""Taken off `since`: the public server compares it as text, which hides everything of the same day (measured)."""
+MAX_NAME_CHARS = 256
+CANARY = "atr-canary"
 
 
 def collect_live(upstream: LiveUpstream, memory: Memory, spool: str, exchange: Exchange) -> Collected:
@@ -36,12 +39,6 @@ def collect_live(upstream: LiveUpstream, memory: Memory, spool: str, exchange: E
     """
     answer = exchange.get_json(served_at(upstream.url, LIVE_PATH), etag=memory.etag)
     return take_answer(answer, memory, spool, exchange)
-
-
-ATR_RULES_PATH = "/api/atr-rules"
-WHOLE_EVERY = timedelta(hours=24)
-OVERLAP = timedelta(hours=48)
-"""Taken off `since`: the public server compares it as text, which hides everything of the same day (measured)."""
 
 
 def collect_atr_rules(
@@ -61,7 +58,7 @@ def collect_atr_rules(
 
 
 def _since(memory: Memory, now: datetime) -> str:
-    """The instant to ask from; "" when the whole set is due."""
+    """Return the instant to ask from; "" when the whole set is due."""
     if memory.etag or not memory.newest or not memory.full_at:
         return ""
     if now - from_text(memory.full_at) >= WHOLE_EVERY:
@@ -70,7 +67,7 @@ def _since(memory: Memory, now: datetime) -> str:
 
 
 def served_at(url: str, path: str) -> str:
-    """The address of a route, for a configured address with or without that route."""
+    """Return the address of a route, for a configured address with or without that route."""
     base = url.rstrip("/")
     return base if base.endswith(path) else base + path
 
@@ -114,14 +111,10 @@ def take_answer(
 
 
 def _label(answer: Answer, serial: int, newest: str) -> str:
-    """The serial of another instance, else the ETag without its quotes, else the newest instant."""
+    """Return the serial of another instance, else the ETag without its quotes, else the newest instant."""
     if serial:
         return f"serial {serial}"
     return answer.etag.removeprefix("W/").strip('"')[:64] or newest
-
-
-MAX_NAME_CHARS = 256
-CANARY = "atr-canary"
 
 
 class _Rule(msgspec.Struct, frozen=True, rename="camel"):
@@ -155,7 +148,7 @@ class ListedRule:
 
 @dataclass(frozen=True, slots=True)
 class RuleList:
-    """All that an answer says."""
+    """The content of an answer."""
 
     rules: tuple[ListedRule, ...]
     set_aside: tuple[SetAside, ...]
@@ -177,7 +170,7 @@ def read_rule_list(answer: Answer) -> RuleList:
 
     Raises `SourceError` not-json, shape, too-large or mixed-up.
     """
-    envelope = decode(answer.body or b"", _Envelope)
+    envelope = read_json(answer.body or b"", _Envelope)
     if not envelope.ok:
         raise SourceError("shape", "The answer says that it is not ok.")
     if len(envelope.data) > MAX_ITEMS:
@@ -201,7 +194,7 @@ def read_rule_list(answer: Answer) -> RuleList:
 
 def _entry(number: int, raw: msgspec.Raw) -> ListedRule | SetAside:
     try:
-        rule = decode(raw, _Rule)
+        rule = read_json(raw, _Rule)
     except SourceError as error:
         return SetAside(f"entry {number}", error.failure.message.rstrip("."))
     if not 1 <= len(rule.rule_id) <= MAX_NAME_CHARS or not rule.rule_id.isprintable():
@@ -227,7 +220,7 @@ def _text(raw: msgspec.Raw) -> str:
 
 
 def _instant(text: str) -> str:
-    """An instant that cannot be read says nothing."""
+    """Return an instant in our spelling; "" for one that cannot be read."""
     try:
         return to_text(from_text(text[:64]))
     except (ValueError, OverflowError):

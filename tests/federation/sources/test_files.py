@@ -11,7 +11,7 @@ import pytest
 
 from app.federation.sources import spool as spool_module
 from app.federation.sources.collected import SourceError
-from app.federation.sources.inspection import look_at_items
+from app.federation.sources.inspection import inspect_items
 from app.federation.sources.package import FILE_NAME
 from app.federation.sources.spool import Spool, read_span
 from app.federation.upstream import DirectoryUpstream, PackageUpstream
@@ -154,17 +154,16 @@ class TestPackage:
         monkeypatch.syspath_prepend(str(tmp_path))
         return folder / FILE_NAME
 
-    def test_all_833_rules_of_pyatr_are_fit_to_serve_and_none_of_its_code_is_imported(
+    def test_all_833_rules_of_pyatr_can_be_served_and_none_of_its_code_is_imported(
         self, pull: Pull, spool: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.delitem(sys.modules, "pyatr", raising=False)  # where another test has imported it
         collected = pull(PackageUpstream(name="up", package="pyatr"))
         assert (collected.outcome, len(collected.items), collected.set_aside) == ("changed", 833, ())
         assert "pyatr" not in sys.modules
-        looked = look_at_items(spool, [(item.start, item.size) for item in collected.items], "bundled")
-        inspections = [one.look.inspection for one in looked]
-        assert all(inspection and inspection.facts and not inspection.problems for inspection in inspections)
-        assert looked[0].text.startswith("title: ")
+        inspected = inspect_items(spool, [(item.start, item.size) for item in collected.items], "bundled")
+        assert all(one.inspection and one.rule_id for one in inspected)
+        assert inspected[0].text.startswith("title: ")
         again = pull(PackageUpstream(name="other", package="pyatr"))
         assert [item.digest for item in again.items] == [item.digest for item in collected.items]
 
@@ -270,14 +269,17 @@ def test_what_is_no_rule_text_gets_a_reason(spool: str, text: bytes, field: str,
         for content in (good, text, good):
             file.add("name", content)
     spans = [(item.start, item.size) for item in file.items]
-    before, odd, after = look_at_items(spool, spans, "published")
+    before, odd, after = inspect_items(spool, spans, "published")
     assert before == after
     assert before.text.encode() == good
-    assert (odd.text, odd.look.inspection) == ("", None)
-    assert odd.look.field.startswith(field)
-    assert says in odd.look.reason
+    assert (odd.text, odd.rule_id, odd.inspection) == ("", "", None)
+    assert odd.reason.startswith(field)
+    assert says in odd.reason
 
 
 def test_a_text_far_too_long_is_not_even_read(spool: str) -> None:
-    (looked,) = look_at_items(spool, [(0, 10**9)], "published")  # there is no spool
-    assert "65536" in looked.look.reason
+    with Spool(spool) as file:
+        file.add("name", b"id: ATR-2026-66603\n" + b"x" * 5000)
+    (inspected,) = inspect_items(spool, [(0, 10**9)], "published")  # the spool has no more than its beginning
+    assert "65536" in inspected.reason
+    assert inspected.stated_id == "ATR-2026-66603"

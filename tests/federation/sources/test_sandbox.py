@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.federation.sources.collected import Collected, Memory
-from app.federation.sources.inspection import look_at_items
+from app.federation.sources.inspection import inspect_items
 from app.federation.sources.registry import collect
 from app.federation.upstream import (
     AtrRulesUpstream,
@@ -86,18 +86,17 @@ async def test_failures_are_answers_and_not_exceptions(
 
 
 @pytest.mark.anyio
-async def test_a_batch_of_texts_is_looked_at(sandbox: Sandbox, simulator: Simulator, spool: str) -> None:
+async def test_a_batch_of_texts_is_inspected(sandbox: Sandbox, simulator: Simulator, spool: str) -> None:
     simulator.rules["ATR-2026-66601"] = ALIAS_BOMB
     collected = await sandbox.call(collect, LiveUpstream(name="up", url=simulator.url), Memory(), NOW, spool)
     spans = [(item.start, item.size) for item in collected.items]
-    looked = await sandbox.call(look_at_items, spool, spans, "published")
-    assert [one.text for one in looked[:-1]] == [simulator.rules[rule_id] for rule_id in IDS]
-    facts = [one.look.inspection.facts for one in looked[:-1] if one.look.inspection]
-    assert [fact.rule_id for fact in facts if fact] == IDS
-    assert (looked[-1].text, looked[-1].look.inspection) == ("", None)
-    assert "anchor" in looked[-1].look.reason
+    inspected = await sandbox.call(inspect_items, spool, spans, "published")
+    assert [one.text for one in inspected[:-1]] == [simulator.rules[rule_id] for rule_id in IDS]
+    assert [one.rule_id for one in inspected[:-1]] == IDS
+    assert (inspected[-1].text, inspected[-1].inspection) == ("", None)
+    assert "anchor" in inspected[-1].reason
     with pytest.raises(SandboxError):
-        await sandbox.call(look_at_items, spool, [(10**9, 5)], "published")
+        await sandbox.call(inspect_items, spool, [(10**9, 5)], "published")
 
 
 @pytest.mark.anyio
