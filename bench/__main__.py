@@ -94,7 +94,7 @@ def measure_all() -> None:
                 "10 promoted rules served, 785 in the set",
                 "-",
                 f"{served:.2f} s",
-                "gate, publication, all sheets",
+                "gate, publication, all representations",
             )
             ready = scenarios.start_to_ready(server)
             size = (server.state_dir / "threatcloud.db").stat().st_size / 2**20

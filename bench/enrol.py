@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 from litestar.datastructures import State
 
 from app.access.gatekeeper import Gatekeeper
+from app.access.principal import Actor
 from app.access.roles import Role
 from app.config import load_config
-from app.consensus.review import By
 from app.intel.indicators.model import Kind
 from app.intel.service import Intel
 from app.web.application import create_application
@@ -50,19 +50,19 @@ def enrol(server: Server, role: str, count: int) -> list[Enrolled]:
 
 def fill_lists(server: Server) -> None:
     """Put 2,000 addresses, 1,000 domains, 300 risky and 700 good skills on the lists; the server must not run."""
-    by = By("bench", None, datetime.now(UTC))
+    actor = Actor("bench", None, datetime.now(UTC))
 
     async def fill(state: State) -> None:
         intel: Intel = state.intel
         named: list[tuple[Kind, str]] = [("ip", f"45.{n >> 8}.{n & 255}.9") for n in range(2000)]
         named += [("domain", f"host-{n}.bad-{n % 50}.com") for n in range(1000)]
         entries = (
-            intel.put_indicator(kind, value, reputation=90, category="c2", reason=None, by=by)
+            intel.put_indicator(kind, value, reputation=90, category="c2", reason=None, actor=actor)
             for kind, value in named
         )
         await asyncio.gather(*entries)
-        await intel.put_skills("black", [(f"blocked-{n}", None) for n in range(300)], by, "bench")
-        await intel.put_skills("white", [(f"trusted-{n}", f"{n:064x}") for n in range(700)], by, None)
+        await intel.put_skills("black", [(f"blocked-{n}", None) for n in range(300)], actor, "bench")
+        await intel.put_skills("white", [(f"trusted-{n}", f"{n:064x}") for n in range(700)], actor, None)
 
     _inside(server, fill)
 

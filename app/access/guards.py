@@ -18,10 +18,11 @@ from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler
 
 from app.access.gatekeeper import Gatekeeper
-from app.access.principal import LOCAL, Principal, anonymous
+from app.access.principal import LOCAL, Actor, Principal, anonymous
 from app.access.refusals import key_needed, too_fast, wrong_role
 from app.access.roles import Role
 from app.access.sightings import Sightings
+from app.http.services import FromRequest
 
 Connection = ASGIConnection[Any, Any, Any, State]
 OPERATOR_HEADER = "x-threatcloud-operator"
@@ -155,6 +156,11 @@ def actor_of(connection: Connection) -> str:
     return f"local ({name or 'unnamed'})"
 
 
+def acting(connection: Connection) -> Actor:
+    """Return who asks, from where and when, for what is decided and written down."""
+    return Actor(actor_of(connection), principal_of(connection).address, instant_of(connection))
+
+
 def instant_of(connection: Connection) -> datetime:
     """The instant of this request, UTC: the clock is read once, here, unless the edge has read it already."""
     state = connection.scope["state"]
@@ -162,6 +168,14 @@ def instant_of(connection: Connection) -> datetime:
     if now is None:
         now = state["now"] = datetime.now(UTC)
     return now
+
+
+access_dependencies = {
+    "principal": FromRequest(principal_of),
+    "actor": FromRequest(acting),
+    "now": FromRequest(instant_of),
+}
+"""Who asks (`Principal`), who acts (`Actor`), and when (`datetime`)."""
 
 
 def _gatekeeper(connection: Connection) -> Gatekeeper:

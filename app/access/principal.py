@@ -1,4 +1,6 @@
-"""`Principal`: who is behind a request."""
+"""`Principal`: who is behind a request. `Actor`: who decides something, as the audit log keeps it."""
+
+from datetime import datetime
 
 import msgspec
 
@@ -30,6 +32,14 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def is_local(self) -> bool:
         """True for the local operator: ids of real keys are hexadecimal."""
         return self.key_id == "local"
+
+
+class Actor(msgspec.Struct, frozen=True, gc=False):
+    """Who acts, as the audit log names them; from which address (None: from no network), and when."""
+
+    name: str
+    address: str | None
+    at: datetime
 
 
 LOCAL = Principal(

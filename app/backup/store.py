@@ -93,7 +93,7 @@ def loads(path: Path) -> bool:
     def load(db: Database) -> bool:
         record = publications.latest(db)
         try:
-            return record is not None and publications.load_edition(db, record) is not None
+            return record is not None and publications.load_served_set(db, record) is not None
         except (msgspec.MsgspecError, ValueError) as error:
             raise BackupError(f"the newest publication cannot be loaded: {error}") from error
 

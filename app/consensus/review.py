@@ -1,12 +1,12 @@
 """What reviewers and admins decide: each decision and its audit entry are one write transaction."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from sqlite_utils import Database
 
 from app.access import audit
+from app.access.principal import Actor
 from app.consensus.errors import Refused
 from app.consensus.feedback import proposal_key, settle, settle_rule
 from app.consensus.machine import Event, after
@@ -15,15 +15,6 @@ from app.consensus.standing import missing
 from app.consensus.states import Status
 from app.consensus.store import Case, keep_variant, load_case, move, note_gate, retire
 from app.http.timestamps import to_text
-
-
-@dataclass(frozen=True, slots=True)
-class By:
-    """Who decides, as the audit log names them, from where and when."""
-
-    actor: str
-    address: str | None
-    now: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +62,7 @@ def approve(
     pattern_hash: str,
     variant: str,
     text: str,
-    by: By,
+    actor: Actor,
     reason: str | None,
     policy: ConsensusPolicy,
 ) -> Decision:
@@ -81,7 +72,7 @@ def approve(
     """
     if not note_gate(db, pattern_hash, variant, text, "[]"):
         raise Refused("Its text was replaced while it was checked; look at it again.")
-    return _decide(db, pattern_hash, Event.APPROVED, by, reason, policy, approved=variant)
+    return _decide(db, pattern_hash, Event.APPROVED, actor, reason, policy, approved=variant)
 
 
 def supply_text(
@@ -89,7 +80,7 @@ def supply_text(
     pattern_hash: str,
     variant: str,
     text: str,
-    by: By,
+    actor: Actor,
     reason: str | None,
     policy: ConsensusPolicy,
 ) -> Decision:
@@ -104,47 +95,47 @@ def supply_text(
         digest=variant,
         text=text,
         problems="[]",
-        at=to_text(by.now),
+        at=to_text(actor.at),
         gate="passed",
-        supplied_by=by.actor,
+        supplied_by=actor.name,
     )
-    return _decide(db, pattern_hash, Event.TEXT_SUPPLIED, by, reason, policy, approved=variant)
+    return _decide(db, pattern_hash, Event.TEXT_SUPPLIED, actor, reason, policy, approved=variant)
 
 
-def reject(db: Database, pattern_hash: str, by: By, reason: str, policy: ConsensusPolicy) -> Decision:
+def reject(db: Database, pattern_hash: str, actor: Actor, reason: str, policy: ConsensusPolicy) -> Decision:
     """Turn an undecided proposal down for good. Raises `Refused`, `UnknownProposal`."""
-    return _decide(db, pattern_hash, Event.REJECTED, by, reason, policy)
+    return _decide(db, pattern_hash, Event.REJECTED, actor, reason, policy)
 
 
-def withdraw(db: Database, pattern_hash: str, by: By, reason: str, policy: ConsensusPolicy) -> Decision:
+def withdraw(db: Database, pattern_hash: str, actor: Actor, reason: str, policy: ConsensusPolicy) -> Decision:
     """Take a served (or quarantined) rule out of service for good. Raises `Refused`, `UnknownProposal`."""
-    decision = _decide(db, pattern_hash, Event.WITHDRAWN, by, reason, policy)
-    retire(db, pattern_hash, "withdrawn", reason, to_text(by.now))
+    decision = _decide(db, pattern_hash, Event.WITHDRAWN, actor, reason, policy)
+    retire(db, pattern_hash, "withdrawn", reason, to_text(actor.at))
     return decision
 
 
-def reopen(db: Database, pattern_hash: str, by: By, reason: str, policy: ConsensusPolicy) -> Decision:
+def reopen(db: Database, pattern_hash: str, actor: Actor, reason: str, policy: ConsensusPolicy) -> Decision:
     """Revoke the decision against a proposal: its votes count again, old false-positive reports do not.
 
     An approval given before stays. Where nothing else is missing, the next cycle promotes it. Raises `Refused`,
     `UnknownProposal`.
     """
-    decision = _decide(db, pattern_hash, Event.REOPENED, by, reason, policy)
+    decision = _decide(db, pattern_hash, Event.REOPENED, actor, reason, policy)
     settle(db, proposal_key(pattern_hash))
     return decision
 
 
-def settle_feedback(db: Database, rule: str, by: By, reason: str) -> int:
+def settle_feedback(db: Database, rule: str, actor: Actor, reason: str) -> int:
     """Close the false-positive votes on a rule, which somebody has looked into. Raises `UnknownRule`."""
     settled = settle_rule(db, rule)
     audit.append(
         db,
-        at=by.now,
-        actor=by.actor,
+        at=actor.at,
+        actor=actor.name,
         action="feedback.settled",
         target=rule,
         detail={"reason": reason, "votes": settled},
-        address=by.address,
+        address=actor.address,
     )
     return settled
 
@@ -153,23 +144,23 @@ def _decide(
     db: Database,
     pattern_hash: str,
     event: Event,
-    by: By,
+    actor: Actor,
     reason: str | None,
     policy: ConsensusPolicy,
     approved: str | None = None,
 ) -> Decision:
     case = load_case(db, pattern_hash, policy, approved=approved)
-    status = move(db, case, event, to_text(by.now), reason=reason, approved=approved)
+    status = move(db, case, event, to_text(actor.at), reason=reason, approved=approved)
     detail: dict[str, Any] = {"from": case.proposal.status, "to": status}
     detail |= {key: value for key, value in (("reason", reason), ("variant", approved)) if value is not None}
     audit.append(
         db,
-        at=by.now,
-        actor=by.actor,
+        at=actor.at,
+        actor=actor.name,
         action=f"proposal.{event.replace(' ', '-')}",
         target=pattern_hash,
         detail=detail,
-        address=by.address,
+        address=actor.address,
     )
     return Decision(
         pattern_hash,

@@ -1,29 +1,37 @@
 """Consensus over HTTP: proposals, what reviewers decide of them, feedback on served rules."""
 
-from collections.abc import Awaitable
-from typing import Annotated, Any, Literal
+from datetime import datetime
+from typing import Annotated, Literal
 
 import msgspec
-from litestar import Response, get, patch, post
-from litestar.params import FromPath
+from litestar import get, patch, post
+from litestar.di import NamedDependency
+from litestar.openapi import ResponseSpec
+from litestar.params import FromQuery, HeaderParameter, PathParameter, QueryParameter
 from msgspec import Meta
 
-from app.access.guards import actor_of, instant_of, principal_of, require
+from app.access.guards import require
+from app.access.principal import Actor, Principal
 from app.access.roles import Role
+from app.consensus.cycle import CycleReport
 from app.consensus.errors import ConsensusError, Refused, UnusableText
-from app.consensus.review import By, Decision
+from app.consensus.feedback import Tally
+from app.consensus.review import Decision
 from app.consensus.service import Consensus
 from app.consensus.states import Status
 from app.consensus.submission import Outcome
-from app.http.body import read_body
-from app.http.envelope import AnyRequest, answer
-from app.http.paging import cursor_for, page_of
+from app.consensus.views import Listed, Shown, Why
+from app.http.envelope import Answer
+from app.http.paging import Page, page_of_rows, paged
 from app.http.problem import Problem, bad_request, conflict, not_found
+from app.http.requests import JsonBody
 
 MAX_RULE_CHARACTERS = 65_536
 MAX_CLIENT_ID = 128
 
 PatternHash = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z")]
+PathHash = Annotated[str, PathParameter(schema_extra={"pattern": r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"})]
+"""Described, not checked: a hash of another form is one that no proposal has."""
 Reason = Annotated[str, Meta(min_length=1, max_length=2000)]
 Model = Annotated[str, Meta(min_length=1, max_length=128)]
 RuleContent = Annotated[str, Meta(min_length=1)]
@@ -85,210 +93,212 @@ class Settlement(msgspec.Struct, rename="camel"):
     reason: Reason
 
 
-@post("/api/atr-proposals", guards=_agents)
-async def propose(request: AnyRequest) -> Response[bytes]:
+class ProposalReceipt(msgspec.Struct, rename="camel", omit_defaults=True):
+    """What became of a proposal; `reasons` keep a draft from being a rule."""
+
+    message: Outcome
+    pattern_hash: str
+    status: Status
+    confirmations: int
+    required: int
+    reasons: list[str] | msgspec.UnsetType = msgspec.UNSET
+
+
+class DecidedProposal(msgspec.Struct, rename="camel"):
+    """Where a decision left a proposal, and what it waits for still."""
+
+    message: str
+    pattern_hash: str
+    status: Status
+    confirmations: int
+    required: int
+    missing: list[str]
+
+
+class FeedbackReceipt(msgspec.Struct):
+    """What a vote did to its rule."""
+
+    message: str
+    quarantined: bool
+    flagged: bool
+
+
+class SettledFeedback(msgspec.Struct, rename="camel"):
+    """How many votes count no more."""
+
+    message: str
+    rule_id: str
+    settled: int
+
+
+@post(
+    "/api/atr-proposals",
+    guards=_agents,
+    responses={200: ResponseSpec(ProposalReceipt, generate_examples=False)},
+)
+async def propose(
+    consensus: NamedDependency[Consensus],
+    data: JsonBody[NewProposal],
+    principal: NamedDependency[Principal],
+    now: NamedDependency[datetime],
+    client_id: Annotated[str | None, HeaderParameter(name="X-Panguard-Client-Id")] = None,
+) -> Answer[ProposalReceipt]:
     """Propose a pattern, or confirm one that is known: 201 or 200."""
-    body = await read_body(request, NewProposal)
-    _check_size(body.rule_content)
-    client_id = request.headers.get("x-panguard-client-id")
-    try:
-        receipt, reading = await _consensus(request).submit(
-            principal_of(request),
-            pattern_hash=body.pattern_hash,
-            text=body.rule_content,
-            llm_provider=body.llm_provider,
-            llm_model=body.llm_model,
-            self_review_verdict=body.self_review_verdict,
-            client_id=client_id[:MAX_CLIENT_ID] if client_id else None,
-            now=instant_of(request),
-        )
-    except ConsensusError as error:
-        raise _problem(error) from error
-    data: dict[str, Any] = {
-        "message": receipt.outcome,
-        "patternHash": body.pattern_hash,
-        "status": receipt.status,
-        "confirmations": receipt.confirmations,
-        "required": _consensus(request).policy.threshold,
-    }
-    if receipt.status is Status.DRAFT:
-        data["reasons"] = reading.problems
-    return answer(request, data, status=201 if receipt.outcome is Outcome.SUBMITTED else 200)
-
-
-@get("/api/atr-proposals", guards=_reviewers)
-async def list_proposals(request: AnyRequest) -> Response[bytes]:
-    """Proposals, newest first; `status=` one state, `waitingFor=reviewer` what only lacks a text or a choice."""
-    page = page_of(request.query_params)
-    status, waiting = request.query_params.get("status"), request.query_params.get("waitingFor")
-    if status is not None and status not in list(Status):
-        raise bad_request(f"status: one of {', '.join(Status)}", "status")
-    if waiting not in (None, "reviewer"):
-        raise bad_request("waitingFor: only reviewer", "waitingFor")
-    rows = await _consensus(request).list_proposals(
-        page, status=Status(status) if status else None, waiting=waiting is not None
+    _check_size(data.rule_content)
+    receipt, reading = await consensus.submit(
+        principal,
+        pattern_hash=data.pattern_hash,
+        text=data.rule_content,
+        llm_provider=data.llm_provider,
+        llm_model=data.llm_model,
+        self_review_verdict=data.self_review_verdict,
+        client_id=client_id[:MAX_CLIENT_ID] if client_id else None,
+        now=now,
     )
-    shown = rows[: page.limit]
-    following = cursor_for([shown[-1].first_seen, shown[-1].pattern_hash]) if len(rows) > page.limit else None
-    return answer(request, shown, meta={"next": following})
+    shown = ProposalReceipt(
+        message=receipt.outcome,
+        pattern_hash=data.pattern_hash,
+        status=receipt.status,
+        confirmations=receipt.confirmations,
+        required=consensus.policy.threshold,
+        reasons=list(reading.problems) if receipt.status is Status.DRAFT else msgspec.UNSET,
+    )
+    return Answer(shown, status_code=201 if receipt.outcome is Outcome.SUBMITTED else 200)
+
+
+@get("/api/atr-proposals", guards=_reviewers, dependencies=paged(2))
+async def list_proposals(
+    consensus: NamedDependency[Consensus],
+    page: NamedDependency[Page],
+    status: FromQuery[Status | None] = None,
+    waiting_for: Annotated[Literal["reviewer"] | None, QueryParameter(name="waitingFor")] = None,
+) -> Answer[list[Listed]]:
+    """Proposals, newest first; `status=` one state, `waitingFor=reviewer` what only lacks a text or a choice."""
+    rows = await consensus.list_proposals(page, status=status, waiting=waiting_for is not None)
+    return page_of_rows(rows, page, lambda row: (row.first_seen, row.pattern_hash))
 
 
 @get("/api/atr-proposals/{pattern_hash:str}", guards=_reviewers)
-async def show_proposal(request: AnyRequest, pattern_hash: FromPath[str]) -> Response[bytes]:
+async def show_proposal(consensus: NamedDependency[Consensus], pattern_hash: PathHash) -> Shown:
     """One proposal, its texts side by side."""
-    try:
-        return answer(request, await _consensus(request).show(pattern_hash))
-    except ConsensusError as error:
-        raise _problem(error) from error
+    return await consensus.show(pattern_hash)
 
 
 @get("/api/atr-proposals/{pattern_hash:str}/why", guards=_reviewers)
-async def explain_proposal(request: AnyRequest, pattern_hash: FromPath[str]) -> Response[bytes]:
+async def explain_proposal(consensus: NamedDependency[Consensus], pattern_hash: PathHash) -> Why:
     """Each confirmation, counted or not and why, and what is missing still."""
-    try:
-        return answer(request, await _consensus(request).why(pattern_hash))
-    except ConsensusError as error:
-        raise _problem(error) from error
+    return await consensus.why(pattern_hash)
 
 
 @post("/api/atr-proposals/{pattern_hash:str}/approve", guards=_reviewers, status_code=200)
-async def approve_proposal(request: AnyRequest, pattern_hash: FromPath[str]) -> Response[bytes]:
+async def approve_proposal(
+    consensus: NamedDependency[Consensus],
+    pattern_hash: PathHash,
+    data: JsonBody[Approval],
+    actor: NamedDependency[Actor],
+) -> DecidedProposal:
     """Choose one of the texts."""
-    body = await read_body(request, Approval)
-    return await _decided(
-        request,
-        "Proposal approved",
-        _consensus(request).approve(pattern_hash, body.variant, _by(request), body.reason),
-    )
+    decision = await consensus.approve(pattern_hash, data.variant, actor, data.reason)
+    return _decided("Proposal approved", decision, consensus)
 
 
 @post("/api/atr-proposals/{pattern_hash:str}/reject", guards=_reviewers, status_code=200)
-async def reject_proposal(request: AnyRequest, pattern_hash: FromPath[str]) -> Response[bytes]:
+async def reject_proposal(
+    consensus: NamedDependency[Consensus],
+    pattern_hash: PathHash,
+    data: JsonBody[WithReason],
+    actor: NamedDependency[Actor],
+) -> DecidedProposal:
     """Turn an undecided proposal down."""
-    body = await read_body(request, WithReason)
-    return await _decided(
-        request, "Proposal rejected", _consensus(request).reject(pattern_hash, _by(request), body.reason)
-    )
+    decision = await consensus.reject(pattern_hash, actor, data.reason)
+    return _decided("Proposal rejected", decision, consensus)
 
 
 @post("/api/atr-proposals/{pattern_hash:str}/text", guards=_reviewers, status_code=200)
-async def supply_text(request: AnyRequest, pattern_hash: FromPath[str]) -> Response[bytes]:
+async def supply_text(
+    consensus: NamedDependency[Consensus],
+    pattern_hash: PathHash,
+    data: JsonBody[SuppliedText],
+    actor: NamedDependency[Actor],
+) -> DecidedProposal:
     """Give a proposal a text, which is thereby chosen."""
-    body = await read_body(request, SuppliedText)
-    _check_size(body.rule_content)
-    return await _decided(
-        request,
-        "Text supplied and approved",
-        _consensus(request).supply_text(pattern_hash, body.rule_content, _by(request), body.reason),
-    )
+    _check_size(data.rule_content)
+    decision = await consensus.supply_text(pattern_hash, data.rule_content, actor, data.reason)
+    return _decided("Text supplied and approved", decision, consensus)
 
 
 @post("/api/atr-proposals/{pattern_hash:str}/withdraw", guards=_reviewers, status_code=200)
-async def withdraw_proposal(request: AnyRequest, pattern_hash: FromPath[str]) -> Response[bytes]:
+async def withdraw_proposal(
+    consensus: NamedDependency[Consensus],
+    pattern_hash: PathHash,
+    data: JsonBody[WithReason],
+    actor: NamedDependency[Actor],
+) -> DecidedProposal:
     """Take a promoted rule out of service."""
-    body = await read_body(request, WithReason)
-    return await _decided(
-        request, "Rule withdrawn", _consensus(request).withdraw(pattern_hash, _by(request), body.reason)
-    )
+    decision = await consensus.withdraw(pattern_hash, actor, data.reason)
+    return _decided("Rule withdrawn", decision, consensus)
 
 
 @post("/api/atr-proposals/{pattern_hash:str}/reopen", guards=_admins, status_code=200)
-async def reopen_proposal(request: AnyRequest, pattern_hash: FromPath[str]) -> Response[bytes]:
+async def reopen_proposal(
+    consensus: NamedDependency[Consensus],
+    pattern_hash: PathHash,
+    data: JsonBody[WithReason],
+    actor: NamedDependency[Actor],
+) -> DecidedProposal:
     """Revoke the decision against a proposal."""
-    body = await read_body(request, WithReason)
-    return await _decided(
-        request, "Proposal reopened", _consensus(request).reopen(pattern_hash, _by(request), body.reason)
-    )
+    decision = await consensus.reopen(pattern_hash, actor, data.reason)
+    return _decided("Proposal reopened", decision, consensus)
 
 
 @patch("/api/atr-proposals", guards=_reviewers)
-async def act_on_proposal(request: AnyRequest) -> Response[bytes]:
+async def act_on_proposal(
+    consensus: NamedDependency[Consensus], data: JsonBody[Action], actor: NamedDependency[Actor]
+) -> DecidedProposal:
     """Approve or reject, as the public server takes it; there the answer comes true only by accident."""
-    body = await read_body(request, Action)
-    if body.action == "approve":
-        approval = _consensus(request).approve(body.pattern_hash, None, _by(request), body.reason)
-        return await _decided(request, "Proposal approved", approval)
-    reason = body.reason or "rejected without a stated reason"
-    rejection = _consensus(request).reject(body.pattern_hash, _by(request), reason)
-    return await _decided(request, "Proposal rejected", rejection)
+    if data.action == "approve":
+        decision = await consensus.approve(data.pattern_hash, None, actor, data.reason)
+        return _decided("Proposal approved", decision, consensus)
+    reason = data.reason or "rejected without a stated reason"
+    decision = await consensus.reject(data.pattern_hash, actor, reason)
+    return _decided("Proposal rejected", decision, consensus)
 
 
 @post("/api/admin/promote", guards=_admins, status_code=200)
-async def promote_now(request: AnyRequest) -> Response[bytes]:
+async def promote_now(consensus: NamedDependency[Consensus], now: NamedDependency[datetime]) -> CycleReport:
     """Run the promotion cycle now; the answer is its report."""
-    return answer(request, await _consensus(request).run_cycle(instant_of(request)))
+    return await consensus.run_cycle(now)
 
 
 @post(["/api/atr-feedback", "/api/rule-feedback"], guards=_agents)
-async def give_feedback(request: AnyRequest) -> Response[bytes]:
+async def give_feedback(
+    consensus: NamedDependency[Consensus],
+    data: JsonBody[Feedback],
+    principal: NamedDependency[Principal],
+    now: NamedDependency[datetime],
+) -> FeedbackReceipt:
     """Say whether a served rule was right; the latest vote of an identity on a rule counts."""
-    body = await read_body(request, Feedback)
-    try:
-        reception = await _consensus(request).give_feedback(
-            principal_of(request), body.rule_id, body.is_true_positive, instant_of(request)
-        )
-    except ConsensusError as error:
-        raise _problem(error) from error
-    data = {
-        "message": "Feedback received",
-        "quarantined": reception.quarantined,
-        "flagged": reception.flagged,
-    }
-    return answer(request, data, status=201)
+    reception = await consensus.give_feedback(principal, data.rule_id, data.is_true_positive, now)
+    return FeedbackReceipt("Feedback received", reception.quarantined, reception.flagged)
 
 
 @get("/api/atr-feedback", guards=_reviewers)
-async def list_feedback(request: AnyRequest) -> Response[bytes]:
+async def list_feedback(consensus: NamedDependency[Consensus]) -> list[Tally]:
     """Rules with unsettled false-positive votes, the most contested first."""
-    return answer(request, await _consensus(request).contested_rules())
+    return await consensus.contested_rules()
 
 
 @post("/api/atr-feedback/settle", guards=_reviewers, status_code=200)
-async def settle_feedback(request: AnyRequest) -> Response[bytes]:
+async def settle_feedback(
+    consensus: NamedDependency[Consensus], data: JsonBody[Settlement], actor: NamedDependency[Actor]
+) -> SettledFeedback:
     """Let the false-positive votes on a rule count no more: somebody has looked into them."""
-    body = await read_body(request, Settlement)
-    try:
-        settled = await _consensus(request).settle_feedback(body.rule_id, _by(request), body.reason)
-    except ConsensusError as error:
-        raise _problem(error) from error
-    return answer(request, {"message": "Feedback settled", "ruleId": body.rule_id, "settled": settled})
+    settled = await consensus.settle_feedback(data.rule_id, actor, data.reason)
+    return SettledFeedback("Feedback settled", data.rule_id, settled)
 
 
-async def _decided(request: AnyRequest, message: str, decision: Awaitable[Decision]) -> Response[bytes]:
-    try:
-        found = await decision
-    except ConsensusError as error:
-        raise _problem(error) from error
-    data = {
-        "message": message,
-        "patternHash": found.pattern_hash,
-        "status": found.status,
-        "confirmations": found.confirmations,
-        "required": _consensus(request).policy.threshold,
-        "missing": found.missing,
-    }
-    return answer(request, data)
-
-
-def _consensus(request: AnyRequest) -> Consensus:
-    consensus: Consensus = request.app.state.consensus
-    return consensus
-
-
-def _by(request: AnyRequest) -> By:
-    return By(actor_of(request), principal_of(request).address, instant_of(request))
-
-
-def _check_size(text: str) -> None:
-    if len(text) > MAX_RULE_CHARACTERS:
-        raise Problem(
-            413,
-            f"ruleContent: has {len(text)} characters; at most {MAX_RULE_CHARACTERS}.",
-            {"field": "ruleContent"},
-        )
-
-
-def _problem(error: ConsensusError) -> Problem:
+def consensus_problem(error: ConsensusError) -> Problem:
+    """Say in HTTP what consensus refuses."""
     match error:
         case UnusableText():
             reasons = {"reasons": error.reasons} if error.reasons else {}
@@ -298,6 +308,26 @@ def _problem(error: ConsensusError) -> Problem:
             return conflict(str(error), **detail, **({"reasons": error.reasons} if error.reasons else {}))
         case _:
             return not_found(str(error))
+
+
+def _decided(message: str, decision: Decision, consensus: Consensus) -> DecidedProposal:
+    return DecidedProposal(
+        message=message,
+        pattern_hash=decision.pattern_hash,
+        status=decision.status,
+        confirmations=decision.confirmations,
+        required=consensus.policy.threshold,
+        missing=decision.missing,
+    )
+
+
+def _check_size(text: str) -> None:
+    if len(text) > MAX_RULE_CHARACTERS:
+        raise Problem(
+            413,
+            f"ruleContent: has {len(text)} characters; at most {MAX_RULE_CHARACTERS}.",
+            {"field": "ruleContent"},
+        )
 
 
 consensus_handlers = [
@@ -316,4 +346,4 @@ consensus_handlers = [
     list_feedback,
     settle_feedback,
 ]
-"""Every route of this capability; the application keeps its `Consensus` in `app.state.consensus`."""
+"""Every route of this capability."""

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlite_utils import Database
 
-from app.access.principal import Principal
+from app.access.principal import Actor, Principal
 from app.consensus import feedback, review
 from app.consensus.cycle import CycleReport, OnChange, promote_confirmed_proposals
 from app.consensus.errors import Refused, UnusableText
@@ -15,7 +15,7 @@ from app.consensus.independence import Voter
 from app.consensus.policy import ConsensusPolicy
 from app.consensus.reading import Reading, TextReader
 from app.consensus.recount import adopt_policy
-from app.consensus.review import By, Decision, choosable, choose
+from app.consensus.review import Decision, choosable, choose
 from app.consensus.states import Status
 from app.consensus.store import load_case, variant_text
 from app.consensus.submission import Receipt, Submission, record
@@ -100,7 +100,9 @@ class Consensus:
             await self._on_change(f"{rule} quarantined")
         return reception
 
-    async def approve(self, pattern_hash: str, variant: str | None, by: By, reason: str | None) -> Decision:
+    async def approve(
+        self, pattern_hash: str, variant: str | None, actor: Actor, reason: str | None
+    ) -> Decision:
         """Choose a text, gating it first. Raises `Refused` (with the gate's reasons) and `UnknownProposal`."""
 
         def chosen(db: Database) -> tuple[str, str]:
@@ -112,10 +114,10 @@ class Consensus:
         if gated.reasons:
             raise Refused("The gate refuses this text.", reasons=gated.reasons)
         return await self._storage.write(
-            lambda db: review.approve(db, pattern_hash, digest, text, by, reason, self.policy)
+            lambda db: review.approve(db, pattern_hash, digest, text, actor, reason, self.policy)
         )
 
-    async def supply_text(self, pattern_hash: str, text: str, by: By, reason: str | None) -> Decision:
+    async def supply_text(self, pattern_hash: str, text: str, actor: Actor, reason: str | None) -> Decision:
         """Give a proposal a reviewer's text, which is gated and thereby chosen.
 
         Raises `UnusableText` when it is no rule or does not pass, `Refused` and `UnknownProposal`.
@@ -128,24 +130,28 @@ class Consensus:
         if gated.reasons:
             raise UnusableText("The gate refuses this text.", gated.reasons)
         return await self._storage.write(
-            lambda db: review.supply_text(db, pattern_hash, reading.variant, text, by, reason, self.policy)
+            lambda db: review.supply_text(db, pattern_hash, reading.variant, text, actor, reason, self.policy)
         )
 
-    async def reject(self, pattern_hash: str, by: By, reason: str) -> Decision:
+    async def reject(self, pattern_hash: str, actor: Actor, reason: str) -> Decision:
         """Turn an undecided proposal down. Raises `Refused` and `UnknownProposal`."""
-        return await self._storage.write(lambda db: review.reject(db, pattern_hash, by, reason, self.policy))
+        return await self._storage.write(
+            lambda db: review.reject(db, pattern_hash, actor, reason, self.policy)
+        )
 
-    async def withdraw(self, pattern_hash: str, by: By, reason: str) -> Decision:
+    async def withdraw(self, pattern_hash: str, actor: Actor, reason: str) -> Decision:
         """Take a rule out of service and publish that. Raises `Refused` and `UnknownProposal`."""
         decision = await self._storage.write(
-            lambda db: review.withdraw(db, pattern_hash, by, reason, self.policy)
+            lambda db: review.withdraw(db, pattern_hash, actor, reason, self.policy)
         )
         await self._on_change(f"{pattern_hash} withdrawn")
         return decision
 
-    async def reopen(self, pattern_hash: str, by: By, reason: str) -> Decision:
+    async def reopen(self, pattern_hash: str, actor: Actor, reason: str) -> Decision:
         """Revoke the decision against a proposal (an admin's act). Raises `Refused` and `UnknownProposal`."""
-        return await self._storage.write(lambda db: review.reopen(db, pattern_hash, by, reason, self.policy))
+        return await self._storage.write(
+            lambda db: review.reopen(db, pattern_hash, actor, reason, self.policy)
+        )
 
     async def run_cycle(self, now: datetime) -> CycleReport:
         """Promote what is confirmed; one cycle at a time, a second caller waits for the first."""
@@ -178,6 +184,6 @@ class Consensus:
         """Rules with unsettled false-positive votes, the most contested first."""
         return await self._storage.read(lambda db: feedback.tallies(db, self.policy))
 
-    async def settle_feedback(self, rule: str, by: By, reason: str) -> int:
+    async def settle_feedback(self, rule: str, actor: Actor, reason: str) -> int:
         """Let the false-positive votes on a rule count no more; returns how many. Raises `UnknownRule`."""
-        return await self._storage.write(lambda db: review.settle_feedback(db, rule, by, reason))
+        return await self._storage.write(lambda db: review.settle_feedback(db, rule, actor, reason))

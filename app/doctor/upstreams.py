@@ -13,7 +13,7 @@ from app.federation.sources.secret import read_upstream_key
 from app.federation.sources.tls import tls_context
 from app.federation.status import HINTS, UpstreamStatus, is_pulled, read_status
 from app.federation.upstream import BundleUpstream, DirectoryUpstream, HttpUpstream, Upstream
-from app.publication.store import hold
+from app.publication.store import freeze
 from app.signing.jws import MAX_PEM_BYTES, read_keys
 
 
@@ -30,7 +30,7 @@ def files(upstreams: Sequence[Upstream]) -> Iterator[Finding]:
 
 def conditions(db: Database, upstreams: Sequence[Upstream], now: datetime) -> Iterator[Finding]:
     """How each upstream is, what is held or set aside from it, and the rollback that holds all of them."""
-    held_back = hold(db)
+    held_back = freeze(db)
     if held_back is not None:
         found = (
             f"since {held_back.since} the set of publication {held_back.serial} is served again, nothing newer,"

@@ -1,13 +1,12 @@
 """An admin's decisions on pending changes: each decision, its effect and its audit entry are one transaction."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from sqlite_utils import Database
 
 from app.access import audit
+from app.access.principal import Actor
 from app.federation import pending_store, store
 from app.federation.apply import MAX_NAMED, apply_changes
 from app.federation.upstream import UpstreamBase
@@ -15,20 +14,11 @@ from app.http.timestamps import to_text
 from app.overlay.store import settle as recompute_overlay
 
 
-@dataclass(frozen=True, slots=True)
-class By:
-    """Who decides, as the audit log names them, from where and when."""
-
-    actor: str
-    address: str | None
-    now: datetime
-
-
 def approve(
     db: Database,
     upstream: UpstreamBase,
     rule_ids: Collection[str] | None,
-    by: By,
+    actor: Actor,
     reason: str | None,
     digest: str | None,
 ) -> list[str]:
@@ -36,7 +26,7 @@ def approve(
 
     One that was rejected is applied too when it is named. Raises `PendingChangesMoved`, `UnknownChange`.
     """
-    at = to_text(by.now)
+    at = to_text(actor.at)
     chosen = pending_store.choose(db, upstream.name, rule_ids, digest, "held", "refused")
     ids = [change.rule_id for change, _ in chosen]
     if ids:
@@ -45,7 +35,7 @@ def approve(
         store.apply_filters(db, upstream)
         recompute_overlay(db, at)
         store.record_change(db, upstream.name, at)
-        _audit(db, upstream, "upstream.approve", ids, by, reason)
+        _audit(db, upstream, "upstream.approve", ids, actor, reason)
     return ids
 
 
@@ -53,7 +43,7 @@ def reject(
     db: Database,
     upstream: UpstreamBase,
     rule_ids: Collection[str] | None,
-    by: By,
+    actor: Actor,
     reason: str,
     digest: str | None,
 ) -> list[str]:
@@ -64,21 +54,21 @@ def reject(
     chosen = pending_store.choose(db, upstream.name, rule_ids, digest, "held")
     ids = [change.rule_id for change, _ in chosen]
     if ids:
-        pending_store.reject(db, upstream.name, ids, by.actor, reason, to_text(by.now))
-        _audit(db, upstream, "upstream.refuse", ids, by, reason)
+        pending_store.reject(db, upstream.name, ids, actor.name, reason, to_text(actor.at))
+        _audit(db, upstream, "upstream.refuse", ids, actor, reason)
     return ids
 
 
 def _audit(
-    db: Database, upstream: UpstreamBase, action: str, ids: Sequence[str], by: By, reason: str | None
+    db: Database, upstream: UpstreamBase, action: str, ids: Sequence[str], actor: Actor, reason: str | None
 ) -> None:
     detail: dict[str, Any] = {"count": len(ids), "rules": list(ids[:MAX_NAMED])}
     audit.append(
         db,
-        at=by.now,
-        actor=by.actor,
+        at=actor.at,
+        actor=actor.name,
         action=action,
         target=upstream.name,
         detail=detail | ({"reason": reason} if reason else {}),
-        address=by.address,
+        address=actor.address,
     )

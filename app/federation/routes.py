@@ -9,10 +9,10 @@ from litestar.params import FromPath
 from msgspec import Meta
 
 from app.access.guards import actor_of, instant_of, principal_of, require
+from app.access.principal import Actor
 from app.access.roles import Role
 from app.federation.errors import FederationError, PendingChangesMoved, UnknownChange, UnknownUpstream
 from app.federation.pending_store import PendingChange, PendingState
-from app.federation.review import By
 from app.federation.service import Federation
 from app.http.body import read_body
 from app.http.envelope import AnyRequest, answer
@@ -166,8 +166,8 @@ def _federation(request: AnyRequest) -> Federation:
     return federation
 
 
-def _by(request: AnyRequest) -> By:
-    return By(actor_of(request), principal_of(request).address, instant_of(request))
+def _by(request: AnyRequest) -> Actor:
+    return Actor(actor_of(request), principal_of(request).address, instant_of(request))
 
 
 def _state(text: str) -> PendingState:

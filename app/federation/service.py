@@ -9,12 +9,12 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from app.access import audit
+from app.access.principal import Actor
 from app.federation import pending_store, review, store, versions_store
 from app.federation.apply import AUTOMATIC, WriteAudit
 from app.federation.errors import NothingToPull, PullsFrozen, UnknownUpstream
 from app.federation.pending_store import PendingChange, PendingState
 from app.federation.pull import Collect, Publish, PullQueue, RunningPull
-from app.federation.review import By
 from app.federation.schedule import is_due
 from app.federation.sources.collected import SetAside
 from app.federation.status import PullProgress, PullResult, UpstreamStatus, is_pulled, read_status
@@ -148,7 +148,7 @@ class Federation:
         self,
         name: str,
         rule_ids: Collection[str] | None,
-        by: By,
+        actor: Actor,
         reason: str | None = None,
         digest: str | None = None,
     ) -> tuple[list[str], int | None]:
@@ -159,20 +159,27 @@ class Federation:
         """
         upstream = self.upstream(name)
         approved = await self._storage.write(
-            lambda db: review.approve(db, upstream, rule_ids, by, reason, digest)
+            lambda db: review.approve(db, upstream, rule_ids, actor, reason, digest)
         )
         serial = await self._publish(f"{len(approved)} changes of {name} approved") if approved else None
         return approved, serial
 
     async def reject(
-        self, name: str, rule_ids: Collection[str] | None, by: By, reason: str, digest: str | None = None
+        self,
+        name: str,
+        rule_ids: Collection[str] | None,
+        actor: Actor,
+        reason: str,
+        digest: str | None = None,
     ) -> list[str]:
         """Reject held changes (None: all of them) for as long as upstream offers the same; return the ids.
 
         Raises `PendingChangesMoved`, `UnknownChange`.
         """
         upstream = self.upstream(name)
-        return await self._storage.write(lambda db: review.reject(db, upstream, rule_ids, by, reason, digest))
+        return await self._storage.write(
+            lambda db: review.reject(db, upstream, rule_ids, actor, reason, digest)
+        )
 
     async def statuses(self, now: datetime) -> list[UpstreamStatus]:
         """Return the status of every upstream, in the order of the configuration."""

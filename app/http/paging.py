@@ -2,14 +2,19 @@
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, TypeVar
 
 import msgspec
+from litestar.di import Provide
+from litestar.params import FromQuery, QueryParameter
 
+from app.http.envelope import Answer
 from app.http.problem import bad_request
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 500
+T = TypeVar("T")
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -19,25 +24,53 @@ class Page(msgspec.Struct, frozen=True):
     after: tuple[str, ...] | None
 
 
+def paged(key_parts: int) -> dict[str, Provide]:
+    """Return the dependency of a list whose rows are sorted by a key of so many parts: `page: NamedDependency[Page]`.
+
+    The page is read from `limit` and `cursor`; `Problem` 400 names the one at fault.
+    """
+
+    def page(
+        limit: Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT,
+        cursor: FromQuery[str | None] = None,
+    ) -> Page:
+        return Page(limit, None if cursor is None else _sort_key(cursor, key_parts))
+
+    return {"page": Provide(page, sync_to_thread=False)}
+
+
+def page_of_rows(rows: Sequence[T], page: Page, key: Callable[[T], Sequence[str]]) -> Answer[list[T]]:
+    """Return the answer that shows one page; `meta.next` is the cursor of the next, null on the last.
+
+    `rows` are read with `LIMIT page.limit + 1`: the one too many says that there is a next page, and is not shown.
+    `key` gives the sort key of a row.
+    """
+    shown = list(rows[: page.limit])
+    following = cursor_for(key(shown[-1])) if len(rows) > page.limit else None
+    return Answer(shown, meta={"next": following})
+
+
 def page_of(query: Mapping[str, str], key_parts: int = 2) -> Page:
     """Read `limit` and `cursor`; raises `Problem` 400 that names the parameter at fault."""
     text = query.get("limit", str(DEFAULT_LIMIT))
     if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= MAX_LIMIT):
         raise bad_request(f"limit: a whole number from 1 to {MAX_LIMIT}", "limit")
     cursor = query.get("cursor")
-    if cursor is None:
-        return Page(int(text), None)
-    try:
-        after = msgspec.json.decode(
-            base64.urlsafe_b64decode(cursor.encode("ascii") + b"=="), type=tuple[str, ...]
-        )
-    except (ValueError, binascii.Error, msgspec.MsgspecError):
-        after = ()
-    if len(after) != key_parts:
-        raise bad_request("cursor: not one that this server gave; start without it", "cursor")
-    return Page(int(text), after)
+    return Page(int(text), None if cursor is None else _sort_key(cursor, key_parts))
 
 
 def cursor_for(key: Sequence[str]) -> str:
     """The cursor that continues after the row with this sort key."""
     return base64.urlsafe_b64encode(msgspec.json.encode(list(key))).decode("ascii").rstrip("=")
+
+
+def _sort_key(cursor: str, parts: int) -> tuple[str, ...]:
+    try:
+        key = msgspec.json.decode(
+            base64.urlsafe_b64decode(cursor.encode("ascii") + b"=="), type=tuple[str, ...]
+        )
+    except (ValueError, binascii.Error, msgspec.MsgspecError):
+        key = ()
+    if len(key) != parts:
+        raise bad_request("cursor: not one that this server gave; start without it", "cursor")
+    return key

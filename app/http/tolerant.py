@@ -42,7 +42,12 @@ async def read_document(request: AnyRequest) -> Any:
     NUL and lone surrogates in texts become U+FFFD. Raises `Problem` 400 for everything else that is not JSON, and
     for null, numbers, booleans and plain text.
     """
-    document = parse_json(_mended(await request.body()))
+    return parse_tolerantly(await request.body())
+
+
+def parse_tolerantly(body: bytes) -> Any:
+    """Return a body as `read_document` does."""
+    document = parse_json(_mended(body))
     if isinstance(document, str):
         inner = document.lstrip()
         if inner.startswith(("{", "[")):
@@ -57,7 +62,12 @@ async def read_one(request: AnyRequest, kind: type[T]) -> T:
 
     Raises `Problem` 400 that names the field at fault.
     """
-    document = await read_document(request)
+    return one_of(await request.body(), kind)
+
+
+def one_of(body: bytes, kind: type[T]) -> T:
+    """Return a body as `read_one` does."""
+    document = parse_tolerantly(body)
     if not isinstance(document, dict):
         raise bad_request("The body must be a JSON object, not a list.")
     return _converted(document, kind)
@@ -69,8 +79,12 @@ async def read_batch(request: AnyRequest, kind: type[T], member: str) -> Batch[T
     Raises `Problem` 400 when there are items and none can be understood (the reason is that of the first), 413 for
     more than `MAX_ITEMS`.
     """
-    document = await read_document(request)
-    found = items_of(document, member)
+    return batch_of(await request.body(), kind, member)
+
+
+def batch_of(body: bytes, kind: type[T], member: str) -> Batch[T]:
+    """Return the items of a body as `read_batch` does."""
+    found = items_of(parse_tolerantly(body), member)
     if len(found) > MAX_ITEMS:
         raise Problem(
             413, f"{member}: {len(found)} items; at most {MAX_ITEMS} in one request.", {"field": member}

@@ -10,8 +10,8 @@ from sqlite_utils import Database
 
 from app.access import audit
 from app.access.networks import Networks
+from app.access.principal import Actor
 from app.consensus.policy import ConsensusPolicy
-from app.consensus.review import By
 from app.http.response_cache import Book
 from app.http.timestamps import to_text
 from app.intel.indicators import store as indicator_store
@@ -158,30 +158,30 @@ class Intel:
             self.skill_list.drifted()
 
     async def put_skills(
-        self, side: Side, entries: Sequence[tuple[str, str | None]], by: By, reason: str | None
+        self, side: Side, entries: Sequence[tuple[str, str | None]], actor: Actor, reason: str | None
     ) -> int:
         """Add an admin's entries `(name, hash)` to a list; returns how many were not there before."""
         rows = [(normal_name(name), name, skill_hash) for name, skill_hash in entries]
 
         def work(db: Database) -> int:
-            added = skill_store.put_entries(db, side, rows, reason, by.actor, to_text(by.now))
+            added = skill_store.put_entries(db, side, rows, reason, actor.name, to_text(actor.at))
             detail = {"skills": [name for name, _, _ in rows], "reason": reason}
-            _audit(db, by, f"skill.{side}list", None, detail)
+            _audit(db, actor, f"skill.{side}list", None, detail)
             return added
 
         added = await self._storage.write(work)
         self.skill_list.changed()
         return added
 
-    async def forget_skills(self, side: Side, names: Sequence[str], by: By) -> int:
+    async def forget_skills(self, side: Side, names: Sequence[str], actor: Actor) -> int:
         """Take skills off a list, with all that was reported of them; returns how many rows went."""
 
         def work(db: Database) -> int:
             gone = 0
             for name in names:
-                rows = skill_store.forget_skill(db, side, name, to_text(by.now), self.consensus)
+                rows = skill_store.forget_skill(db, side, name, to_text(actor.at), self.consensus)
                 if rows:
-                    _audit(db, by, f"skill.un{side}list", name, {"rows": rows})
+                    _audit(db, actor, f"skill.un{side}list", name, {"rows": rows})
                 gone += rows
             return gone
 
@@ -190,7 +190,7 @@ class Intel:
         return gone
 
     async def put_indicator(
-        self, kind: Kind, value: str, *, reputation: int, category: str, reason: str | None, by: By
+        self, kind: Kind, value: str, *, reputation: int, category: str, reason: str | None, actor: Actor
     ) -> Indicator:
         """Add or replace an admin's entry of a feed."""
 
@@ -203,24 +203,24 @@ class Intel:
                 reputation=reputation,
                 category=category,
                 reason=reason,
-                added_by=by.actor,
-                at=to_text(by.now),
+                added_by=actor.name,
+                at=to_text(actor.at),
             )
             detail = {"kind": kind, "reputation": reputation, "category": category, "reason": reason}
-            _audit(db, by, "indicator.add", value, detail)
+            _audit(db, actor, "indicator.add", value, detail)
             return entry
 
         entry = await self._storage.write(work)
         self.indicator_list.changed()
         return entry
 
-    async def delete_indicator(self, kind: Kind, value: str, by: By) -> tuple[int, int]:
+    async def delete_indicator(self, kind: Kind, value: str, actor: Actor) -> tuple[int, int]:
         """Take a value off its feed and forget who reported it; returns rows of the list and sightings deleted."""
 
         def work(db: Database) -> tuple[int, int]:
             gone = delete_indicator(db, kind, value, digest_of(kind, value, self.pseudonyms))
             if any(gone):
-                _audit(db, by, "indicator.delete", value, {"entries": gone[0], "sightings": gone[1]})
+                _audit(db, actor, "indicator.delete", value, {"entries": gone[0], "sightings": gone[1]})
             return gone
 
         gone = await self._storage.write(work)
@@ -232,7 +232,7 @@ class Intel:
         return [entry for entry in all_indicators(db) if not self._own.contains(entry.value)]
 
 
-def _audit(db: Database, by: By, action: str, target: str | None, detail: dict[str, Any]) -> None:
+def _audit(db: Database, actor: Actor, action: str, target: str | None, detail: dict[str, Any]) -> None:
     audit.append(
-        db, at=by.now, actor=by.actor, action=action, target=target, detail=detail, address=by.address
+        db, at=actor.at, actor=actor.name, action=action, target=target, detail=detail, address=actor.address
     )

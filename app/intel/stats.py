@@ -19,8 +19,8 @@ from app.intel.skills.badge import knowledge_of
 from app.intel.skills.served import Skill
 from app.intel.telemetry import hourly_store
 from app.intel.telemetry.store import scan_totals
-from app.publication.edition import Edition
 from app.publication.publisher import Publisher
+from app.publication.served_set import ServedSet
 from app.storage import Storage
 
 FRESH_SECONDS = 30
@@ -157,18 +157,18 @@ class Statistics:
     async def numbers(self, now: datetime) -> Numbers:
         """The numbers, at most `FRESH_SECONDS` old, of the publication that is served."""
         async with self._turn:
-            edition = self._publisher.edition
-            serial = edition.serial if edition is not None else 0
+            served = self._publisher.served
+            serial = served.serial if served is not None else 0
             if self._read is None or self._read[0] != serial or now >= self._read[1]:
-                served, skills = _served(edition), await self._intel.skill_list.current()
-                numbers = await self._storage.read(lambda db: _numbers(db, served, skills, now))
+                sources, skills = _served(served), await self._intel.skill_list.current()
+                numbers = await self._storage.read(lambda db: _numbers(db, sources, skills, now))
                 self._read = (serial, now + timedelta(seconds=FRESH_SECONDS), numbers)
             return self._read[2]
 
 
-def _served(edition: Edition | None) -> dict[str, Counter[str]]:
+def _served(served: ServedSet | None) -> dict[str, Counter[str]]:
     """The served rules by category, severity and source."""
-    entries = edition.sheet("yaml", canary=False).entries if edition is not None else ()
+    entries = served.representation("yaml", canary=False).entries if served is not None else ()
     return {
         name: Counter(getattr(entry, name) for entry in entries)
         for name in ("category", "severity", "source")

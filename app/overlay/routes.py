@@ -9,9 +9,9 @@ from litestar.response import Response
 
 from app.access.guards import actor_of, instant_of, principal_of, require
 from app.access.lifetime import parse_lifetime
+from app.access.principal import Actor
 from app.access.roles import Role
 from app.federation.errors import EntryRefused, UnknownEntry
-from app.federation.review import By
 from app.http.body import read_body
 from app.http.envelope import AnyRequest, answer
 from app.http.paging import cursor_for, page_of
@@ -97,18 +97,18 @@ async def list_overlay(request: AnyRequest) -> Response[bytes]:
 async def make_entry(request: AnyRequest) -> Response[bytes]:
     """Make an overlay entry, in place of one made here for the same rule and action, and publish what it changes."""
     body = await read_body(request, cast("type[AnyNewEntry]", AnyNewEntry))
-    by = _by(request)
+    actor = _by(request)
     decision = Decision(
         rule_id=body.rule_id,
         action=body.action,
         owner=body.owner or principal_of(request).subject,
         reason=body.reason,
-        expires_at=to_text(parse_lifetime(body.expires, by.now)) if body.expires is not None else None,
+        expires_at=to_text(parse_lifetime(body.expires, actor.at)) if body.expires is not None else None,
         severity=body.severity if isinstance(body, NewSeverity) else None,
         version=body.version if isinstance(body, NewPin) else None,
     )
     text = body.text if isinstance(body, NewReplacement) else None
-    return answer(request, await _settled(request.app.state.overlays.add(decision, text, by)), status=201)
+    return answer(request, await _settled(request.app.state.overlays.add(decision, text, actor)), status=201)
 
 
 @get("/api/admin/overlay/{entry_id:str}", guards=[require(Role.REVIEWER, Role.ADMIN)])
@@ -146,8 +146,8 @@ async def _settled(pending: Any) -> Any:
         raise Problem(422, f"The text cannot be read: {error}.") from error
 
 
-def _by(request: AnyRequest) -> By:
-    return By(actor_of(request), principal_of(request).address, instant_of(request))
+def _by(request: AnyRequest) -> Actor:
+    return Actor(actor_of(request), principal_of(request).address, instant_of(request))
 
 
 overlay_handlers = [list_overlay, make_entry, show_overlay, remove_entry]

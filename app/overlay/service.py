@@ -9,7 +9,7 @@ import msgspec
 from sqlite_utils import Database
 
 from app.access import audit
-from app.federation.review import By
+from app.access.principal import Actor
 from app.http.timestamps import to_text
 from app.overlay import entries, store, views
 from app.overlay.compare import compare
@@ -79,7 +79,7 @@ class Overlays:
             **msgspec.structs.asdict(found),
         )
 
-    async def add(self, decision: Decision, text: str | None, by: By) -> Listed:
+    async def add(self, decision: Decision, text: str | None, actor: Actor) -> Listed:
         """Make an entry and publish what it changes; `text` is that of a replacement.
 
         Raises `EntryRefused`, `ImportRefused` with every mistake of the text, and `SandboxError`.
@@ -87,12 +87,12 @@ class Overlays:
         if text is not None:
             replacement = fit(decision.rule_id, "text", text, await self._sandbox.call(look_at, text))
             decision = msgspec.structs.replace(decision, replacement=replacement)
-        at = to_text(by.now)
+        at = to_text(actor.at)
 
         def make(db: Database) -> Listed:
             new = entries.add(db, decision, at)
             detail = {n: v for n, v in msgspec.structs.asdict(new).items() if n in _AUDITED and v is not None}
-            _audit(db, by, "overlay.add", new.rule_id, detail)
+            _audit(db, actor, "overlay.add", new.rule_id, detail)
             store.settle(db, at)
             return next(e for e in views.list_entries(db, at, new.rule_id) if e.id == new.id)
 
@@ -100,14 +100,14 @@ class Overlays:
         await self._on_change("overlay entry made")
         return made
 
-    async def remove(self, entry_id: str, reason: str | None, by: By) -> None:
+    async def remove(self, entry_id: str, reason: str | None, actor: Actor) -> None:
         """Take an entry away and publish what that changes; raises `UnknownEntry`, `EntryRefused`."""
 
         def take(db: Database) -> None:
             old = entries.remove(db, entry_id)
             detail = {"id": old.id, "action": old.action} | ({"reason": reason} if reason else {})
-            _audit(db, by, "overlay.remove", old.rule_id, detail)
-            store.settle(db, to_text(by.now))
+            _audit(db, actor, "overlay.remove", old.rule_id, detail)
+            store.settle(db, to_text(actor.at))
 
         await self._storage.write(take)
         await self._on_change("overlay entry removed")
@@ -124,7 +124,7 @@ class Overlays:
                     "removed": declared.removed,
                     "superseded": [{"rule": e.rule_id, "action": e.action} for e in declared.superseded],
                 }
-                _audit(db, By(CONFIGURATION, None, now), "overlay.declare", None, detail)
+                _audit(db, Actor(CONFIGURATION, None, now), "overlay.declare", None, detail)
             return declared, store.settle(db, at)
 
         declared, has_changed = await self._storage.write(work)
@@ -162,7 +162,7 @@ class Overlays:
 _AUDITED = ("id", "action", "severity", "digest", "owner", "reason", "expires_at")
 
 
-def _audit(db: Database, by: By, action: str, target: str | None, detail: Mapping[str, object]) -> None:
+def _audit(db: Database, actor: Actor, action: str, target: str | None, detail: Mapping[str, object]) -> None:
     audit.append(
-        db, at=by.now, actor=by.actor, action=action, target=target, detail=detail, address=by.address
+        db, at=actor.at, actor=actor.name, action=action, target=target, detail=detail, address=actor.address
     )

@@ -8,8 +8,8 @@ from sqlite_utils import Database
 
 from app.access import audit
 from app.access.guards import actor_of, instant_of, principal_of, require
+from app.access.principal import Actor
 from app.access.roles import Role
-from app.consensus.review import By
 from app.http.envelope import AnyRequest, answer
 from app.http.problem import not_found
 from app.privacy.subjects import erase_subject, export_subject
@@ -20,7 +20,7 @@ _admins = [require(Role.ADMIN)]
 @get("/api/admin/subjects/{subject:str}/data", guards=_admins)
 async def export_data(request: AnyRequest, subject: FromPath[str]) -> Response[bytes]:
     """Everything tied to one client, by class, as it is stored; that somebody looked is audited."""
-    by = _by(request)
+    actor = _by(request)
     found = await request.app.state.storage.read(lambda db: export_subject(db, subject))
     if not found:
         raise not_found("Nothing is kept of this subject.")
@@ -29,12 +29,12 @@ async def export_data(request: AnyRequest, subject: FromPath[str]) -> Response[b
     def note(db: Database) -> None:
         audit.append(
             db,
-            at=by.now,
-            actor=by.actor,
+            at=actor.at,
+            actor=actor.name,
             action="subject.export",
             target=subject,
             detail={"rows": rows},
-            address=by.address,
+            address=actor.address,
         )
 
     await request.app.state.storage.write(note)
@@ -44,12 +44,12 @@ async def export_data(request: AnyRequest, subject: FromPath[str]) -> Response[b
 @delete("/api/admin/subjects/{subject:str}/data", guards=_admins, status_code=200)
 async def erase_data(request: AnyRequest, subject: FromPath[str]) -> Response[bytes]:
     """Delete everything tied to one client but its keys and the audit log, and count again what rested on it."""
-    state, by = request.app.state, _by(request)
+    state, actor = request.app.state, _by(request)
 
     def work(db: Database) -> dict[str, Any] | None:
         if not export_subject(db, subject):
             return None
-        done = erase_subject(db, subject, by, state.config.consensus)
+        done = erase_subject(db, subject, actor, state.config.consensus)
         return {"subject": subject, "erased": done.erased, "kept": done.kept}
 
     done = await state.storage.write(work)
@@ -59,8 +59,8 @@ async def erase_data(request: AnyRequest, subject: FromPath[str]) -> Response[by
     return answer(request, done)
 
 
-def _by(request: AnyRequest) -> By:
-    return By(actor_of(request), principal_of(request).address, instant_of(request))
+def _by(request: AnyRequest) -> Actor:
+    return Actor(actor_of(request), principal_of(request).address, instant_of(request))
 
 
 subject_handlers = [export_data, erase_data]

@@ -11,9 +11,9 @@ from typing import Any
 from sqlite_utils import Database
 
 from app.access import audit
+from app.access.principal import Actor
 from app.consensus.machine import Event
 from app.consensus.policy import ConsensusPolicy
-from app.consensus.review import By
 from app.consensus.store import load_case, move
 from app.fleet.store import erase_agent, export_agent
 from app.http.timestamps import to_text
@@ -53,12 +53,12 @@ def export_subject(db: Database, subject: str) -> dict[str, list[dict[str, Any]]
     return {name: rows for name, rows in found.items() if rows}
 
 
-def erase_subject(db: Database, subject: str, by: By, policy: ConsensusPolicy) -> Erased:
+def erase_subject(db: Database, subject: str, actor: Actor, policy: ConsensusPolicy) -> Erased:
     """Delete all of that, and count again what rested on it; audited. What was promoted stays promoted.
 
     Votes go too, so an undecided proposal or a listed skill may fall below its threshold.
     """
-    at = to_text(by.now)
+    at = to_text(actor.at)
     proposals = _open_proposals(db, subject)
     names, digests = names_of(db, subject), digests_of(db, subject)
     erased = {name: _delete(db, table, subject) for name, table in TABLES.items()}
@@ -74,12 +74,12 @@ def erase_subject(db: Database, subject: str, by: By, policy: ConsensusPolicy) -
     gone = {name: rows for name, rows in erased.items() if rows}
     audit.append(
         db,
-        at=by.now,
-        actor=by.actor,
+        at=actor.at,
+        actor=actor.name,
         action="subject.erase",
         target=subject,
         detail={"erased": gone},
-        address=by.address,
+        address=actor.address,
     )
     return Erased(gone, _kept(db, subject))
 

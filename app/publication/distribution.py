@@ -1,6 +1,6 @@
-"""The routes that clients poll: `/api/atr-rules/live` (seed 001), `/api/atr-rules`, `/api/rules`.
+"""The routes that clients poll: `/api/atr-rules/live`, `/api/atr-rules`, `/api/rules`.
 
-Order of a poll: who is it, may they, is there anything new (304, free), is it too soon (429), then the body.
+A poll asks in this order: who is it, may they, is anything new (304, free), is it too soon (429); then the body.
 """
 
 import json
@@ -27,9 +27,8 @@ from app.http.conditional import is_current
 from app.http.envelope import AnyRequest, request_id
 from app.http.prepared import NotModified, Prepared, accepts_gzip
 from app.http.problem import Problem, bad_request
-from app.publication.canary import in_canary_slice
-from app.publication.edition import Edition, Representation, Sheet, tail
-from app.publication.selection import Selection, selection_of
+from app.publication.selection import Selection, in_canary_slice, selection_of
+from app.publication.served_set import Representation, RepresentationName, ServedSet, closing
 
 # These are the routes that a whole fleet polls, so the guard is called in the handler: Litestar copies the
 # handler object for each guard of each request, which is an eighth of what a 304 costs (measured).
@@ -39,10 +38,10 @@ READERS = require_reader(charged=False)
 
 @get("/api/atr-rules/live", opt={"guard": PARTNERS})
 async def live(request: AnyRequest) -> ASGIApp:
-    """Partner Live Sync, exactly as seed 001 states it: confirmed rules only, the whole set authoritative."""
+    """Partner Live Sync (docs/partner-live-sync.md): confirmed rules only, the whole set authoritative."""
     principal = await PARTNERS.admit(request)
-    edition = _edition(request)
-    poll = _Poll(request, edition, edition.sheet("live", canary=False), "live")
+    served = _served(request)
+    poll = _Poll(request, served, served.representation("live", canary=False), "live")
     if poll.is_current():
         if not poll.is_head:
             request.app.state.pull_counter.count(principal.key_id, instant_of(request))
@@ -50,7 +49,7 @@ async def live(request: AnyRequest) -> ASGIApp:
         return NotModified(poll.headers)
     if not poll.is_head:
         _take_live_token(request, principal)
-        await _audit_pull(request, edition)
+        await _audit_pull(request, served)
         poll.note(principal)
     return poll.full()
 
@@ -58,7 +57,7 @@ async def live(request: AnyRequest) -> ASGIApp:
 @get("/api/atr-rules", opt={"guard": READERS})
 async def atr_rules(request: AnyRequest) -> ASGIApp:
     """Confirmed rules for agents and ATR tools, whole or since an instant, with what was withdrawn."""
-    return await _pull(request, _representation)
+    return await _pull(request, _representation_asked)
 
 
 @get("/api/rules", opt={"guard": READERS})
@@ -67,13 +66,15 @@ async def rules(request: AnyRequest) -> ASGIApp:
     return await _pull(request, lambda _request, _principal: "yaml")
 
 
-async def _pull(request: AnyRequest, choose: Callable[[AnyRequest, Principal], Representation]) -> ASGIApp:
+async def _pull(
+    request: AnyRequest, choose: Callable[[AnyRequest, Principal], RepresentationName]
+) -> ASGIApp:
     principal = await READERS.admit(request)
-    edition = _edition(request)
-    representation = choose(request, principal)
+    served = _served(request)
+    name = choose(request, principal)
     percent: int = request.app.state.config.consensus.canary_percent
     canary = principal.role is Role.AGENT and in_canary_slice(principal.subject, percent)
-    poll = _Poll(request, edition, edition.sheet(representation, canary=canary), representation)
+    poll = _Poll(request, served, served.representation(name, canary=canary), name)
     if poll.is_current():
         poll.note(principal)
         return NotModified(poll.headers)
@@ -83,7 +84,7 @@ async def _pull(request: AnyRequest, choose: Callable[[AnyRequest, Principal], R
     return poll.full()
 
 
-def _representation(request: AnyRequest, principal: Principal) -> Representation:
+def _representation_asked(request: AnyRequest, principal: Principal) -> RepresentationName:
     asked = request.query_params.get("format") if request.scope["query_string"] else None
     if asked is None:
         return "guard" if principal.role in {Role.AGENT, None} else "yaml"
@@ -95,46 +96,46 @@ def _representation(request: AnyRequest, principal: Principal) -> Representation
 
 
 class _Poll:
-    """One request for one sheet: its validators, and its answer when something is new."""
+    """One request for one representation: its validators, and its answer when something is new."""
 
     def __init__(
-        self, request: AnyRequest, edition: Edition, sheet: Sheet, representation: Representation
+        self, request: AnyRequest, served: ServedSet, representation: Representation, name: RepresentationName
     ) -> None:
         state = request.scope["state"]
         self.is_head: bool = state["is_head"]
         self._sent: dict[str, str] = state["headers"]
         self._request = request
-        self._edition = edition
-        self._sheet = sheet
+        self._served = served
         self._representation = representation
-        self._selection = _selection(request, sheet)
-        self._etag = sheet.etag
+        self._name = name
+        self._selection = _selection(request, representation)
+        self._etag = representation.etag
         if self._selection is not None:
-            self._count, self._excerpt = sheet.excerpt(self._selection.keeps)
-            self._etag = edition.etag(self._count, f"{representation}&{self._selection.mark}")
-        freshness = request.app.state.freshness.token(edition, instant_of(request).timestamp())
+            self._count, self._excerpt = representation.excerpt(self._selection.keeps)
+            self._etag = served.etag(self._count, f"{name}&{self._selection.key}")
+        freshness = request.app.state.freshness.token(served, instant_of(request).timestamp())
         self.headers = (
             (b"etag", self._etag.encode("ascii")),
-            (b"last-modified", edition.last_modified.encode("ascii")),
+            (b"last-modified", served.last_modified.encode("ascii")),
             (b"cache-control", b"private, no-cache"),
             (b"vary", b"Authorization, Accept-Encoding"),
             (b"threatcloud-freshness", freshness.encode("ascii")),
         )
 
     def is_current(self) -> bool:
-        return is_current(self._sent, self._etag, self._edition.published_at)
+        return is_current(self._sent, self._etag, self._served.published_at)
 
     def note(self, principal: Principal) -> None:
-        """Remember for the fleet view that this key now has the edition (nothing is known of a filtered part)."""
+        """Remember for the fleet view that this key now has this set (nothing is known of a filtered part)."""
         if not self.is_head and (self._selection is None or not self._selection.filters):
-            note_served(self._request, principal, self._edition.serial)
+            note_served(self._request, principal, self._served.serial)
 
     def full(self) -> Prepared:
-        rest = tail(request_id(self._request))
+        rest = closing(request_id(self._request))
         if self._selection is not None:
-            meta = self._edition.meta(self._representation, self._count, self._etag, self._selection.since)
+            meta = self._served.meta(self._name, self._count, self._etag, self._selection.since)
             return Prepared(self.headers, *_excerpt_body(self._excerpt, meta, rest))
-        body = self._sheet.body
+        body = self._representation.body
         if accepts_gzip(self._sent.get("accept-encoding", "")):
             return Prepared(
                 (*self.headers, (b"content-encoding", b"gzip")), body.gzip, body.finish_gzip(rest)
@@ -142,11 +143,11 @@ class _Poll:
         return Prepared(self.headers, body.plain, rest)
 
 
-def _selection(request: AnyRequest, sheet: Sheet) -> Selection | None:
+def _selection(request: AnyRequest, representation: Representation) -> Selection | None:
     if not request.scope["query_string"]:
         return None
     selection = selection_of(request.query_params)
-    return None if selection is None or selection.is_everything(sheet) else selection
+    return None if selection is None or selection.is_everything(representation) else selection
 
 
 def _excerpt_body(excerpt: bytes, meta: dict[str, Any], rest: bytes) -> tuple[bytes, bytes]:
@@ -154,15 +155,15 @@ def _excerpt_body(excerpt: bytes, meta: dict[str, Any], rest: bytes) -> tuple[by
     return b'{"ok":true,"data":[' + excerpt, b'],"meta":' + encoded + rest
 
 
-def _edition(request: AnyRequest) -> Edition:
-    edition: Edition | None = request.app.state.publisher.edition
-    if edition is None:
+def _served(request: AnyRequest) -> ServedSet:
+    served: ServedSet | None = request.app.state.publisher.served
+    if served is None:
         raise Problem(503, "The first publication is still being built.", headers={"Retry-After": "5"})
-    return edition
+    return served
 
 
 def _take_live_token(request: AnyRequest, principal: Principal) -> None:
-    """One full answer a minute (seed 001: "sub-minute will 429"); what is not new never comes here."""
+    """Take one full answer off the caller's one a minute; a 304 never comes here."""
     if principal.is_local:
         return
     bucket = request.app.state.gatekeeper.live_bucket
@@ -172,7 +173,7 @@ def _take_live_token(request: AnyRequest, principal: Principal) -> None:
         raise too_fast(verdict)
 
 
-async def _audit_pull(request: AnyRequest, edition: Edition) -> None:
+async def _audit_pull(request: AnyRequest, served: ServedSet) -> None:
     now, actor, address = instant_of(request), actor_of(request), principal_of(request).address
     await request.app.state.storage.write(
         lambda db: audit.append(
@@ -180,7 +181,7 @@ async def _audit_pull(request: AnyRequest, edition: Edition) -> None:
             at=now,
             actor=actor,
             action="live.pull",
-            target=f"publication {edition.serial}",
+            target=f"publication {served.serial}",
             address=address,
         )
     )

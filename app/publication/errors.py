@@ -13,7 +13,7 @@ class NoSuchPublication(PublicationError):
         self.serial = serial
 
 
-class NothingHeld(PublicationError):
+class NotFrozen(PublicationError):
     """There is no rollback to release."""
 
 

@@ -6,7 +6,7 @@ A JWS with serial, set digest, issue and expiry time, in the header `Threatcloud
 
 import jwt
 
-from app.publication.edition import Edition
+from app.publication.served_set import ServedSet
 from app.signing.keys import SigningKeys
 
 HEADER = "Threatcloud-Freshness"
@@ -24,14 +24,14 @@ class Freshness:
         self._serial = 0
         self._renew_at = 0.0
 
-    def token(self, edition: Edition, now: float) -> str:
+    def token(self, served: ServedSet, now: float) -> str:
         """The token for what is served at `now` (seconds since 1970)."""
-        if edition.serial != self._serial or now >= self._renew_at:
+        if served.serial != self._serial or now >= self._renew_at:
             signer = self._keys.signer("manifest")
             claims = {
                 "iss": self._issuer,
-                "serial": edition.serial,
-                "digest": edition.digest,
+                "serial": served.serial,
+                "digest": served.digest,
                 "iat": int(now),
                 "exp": int(now) + LIFETIME_SECONDS,
             }
@@ -41,6 +41,6 @@ class Freshness:
                 algorithm="EdDSA",
                 headers={"kid": signer.kid, "typ": "freshness+jwt"},
             )
-            self._serial = edition.serial
+            self._serial = served.serial
             self._renew_at = now + RENEW_AFTER_SECONDS
         return self._token

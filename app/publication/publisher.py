@@ -16,9 +16,9 @@ from sqlite_utils import Database
 from app.http.timestamps import from_text, to_text
 from app.publication import store
 from app.publication.compose import Difference, Member, compose, difference, in_order, set_digest
-from app.publication.edition import Edition, Sign, print_edition
-from app.publication.errors import NothingHeld
+from app.publication.errors import NotFrozen
 from app.publication.policy import PublicationPolicy
+from app.publication.served_set import ServedSet, Sign, render
 from app.sandbox.memory import give_back
 from app.signing.keys import SigningKeys
 from app.storage import Storage
@@ -31,8 +31,8 @@ Audit = Callable[[Database], Any]
 class _Draft:
     """The set that should be served, and what it follows."""
 
-    previous: store.Record | None
-    hold: store.Hold | None
+    previous: store.PublicationRecord | None
+    freeze: store.Freeze | None
     members: tuple[Member, ...]
     instants: dict[Member, str]
     changes: Difference
@@ -41,7 +41,7 @@ class _Draft:
 
 
 class Publisher:
-    """Owns the edition that is served; only it replaces that, and always whole."""
+    """Owns the served that is served; only it replaces that, and always whole."""
 
     def __init__(
         self, storage: Storage, signing_keys: SigningKeys, policy: PublicationPolicy, issuer: str
@@ -51,57 +51,63 @@ class Publisher:
         self._policy = policy
         self._issuer = issuer
         self._turn = asyncio.Lock()
-        self._edition: Edition | None = None
+        self._served: ServedSet | None = None
 
     @property
-    def edition(self) -> Edition | None:
+    def served(self) -> ServedSet | None:
         """What is served now; None until the first publication is built or loaded."""
-        return self._edition
+        return self._served
 
-    async def hold_reason(self) -> str | None:
+    async def freeze_reason(self) -> str | None:
         """The rollback in force, in words, or None."""
-        hold = await self._storage.read(store.hold)
-        return f"to publication {hold.serial}, since {hold.since}: {hold.reason}" if hold else None
+        freeze = await self._storage.read(store.freeze)
+        return f"to publication {freeze.serial}, since {freeze.since}: {freeze.reason}" if freeze else None
 
     async def load(self) -> None:
         """Serve what was served before the restart, byte for byte and under the same ETag.
 
-        Sheets that are not kept, or damaged, are printed again.
+        Sheets that are not kept, or damaged, are rendered again.
         """
         newest = await self._storage.read(store.latest)
         if newest is None:
             return
         try:
-            edition = await self._storage.read(lambda db: store.load_edition(db, newest))
+            served = await self._storage.read(lambda db: store.load_served_set(db, newest))
         except (msgspec.MsgspecError, ValueError):
-            log.exception("the sheets of publication %s are damaged, and printed again", newest.serial)
-            edition = None
-        if edition is None:
-            edition = await self._reprint(newest)
-        self._edition = edition
+            log.exception(
+                "the representations of publication %s are damaged, and rendered again", newest.serial
+            )
+            served = None
+        if served is None:
+            served = await self._render_again(newest)
+        self._served = served
 
-    async def publish(self, reason: str, now: datetime, *, again: bool = False) -> store.Record | None:
+    async def publish(
+        self, reason: str, now: datetime, *, again: bool = False
+    ) -> store.PublicationRecord | None:
         """Publish the effective set if it differs from the newest publication (`again`: in any case).
 
-        Also when that was signed by other keys than those that sign now: what is served must verify with the
-        keys that we publish, after a rotation as after a loss of keys. While a rollback holds, the set stays the
-        one rolled back to, less what was quarantined, withdrawn or disabled since. Returns the new publication,
-        or None when nothing changed.
+        It also publishes when other keys signed that one: what is served must verify with the keys that we
+        publish, after a rotation as after a loss of keys. While a rollback is in force, the set stays the one rolled
+        back to, less what was quarantined, withdrawn or disabled since. Return the new publication, or None when
+        nothing changed.
         """
         async with self._turn:
             return await self._publish(reason, now, again=again, restores=None)
 
-    async def roll_back(self, serial: int, reason: str, now: datetime, audit: Audit) -> store.Record:
-        """Serve the set of an older publication again, under a new and higher serial, and hold it.
+    async def roll_back(
+        self, serial: int, reason: str, now: datetime, audit: Audit
+    ) -> store.PublicationRecord:
+        """Serve the set of an older publication again, under a new and higher serial, and freeze it.
 
         Raises `NoSuchPublication`.
         """
         async with self._turn:
             await self._storage.read(lambda db: store.record(db, serial))
-            held = store.Hold(serial, to_text(now), reason)
+            freeze = store.Freeze(serial, to_text(now), reason)
 
             def begin(db: Database) -> None:
-                store.set_hold(db, held)
+                store.set_freeze(db, freeze)
                 audit(db)
 
             await self._storage.write(begin)
@@ -109,13 +115,13 @@ class Publisher:
             assert published is not None  # noqa: S101 (`again` always publishes)
             return published
 
-    async def release(self, now: datetime, audit: Audit) -> store.Record | None:
+    async def resume(self, now: datetime, audit: Audit) -> store.PublicationRecord | None:
         """End a rollback and publish the effective set; raises `NothingHeld`."""
         async with self._turn:
 
             def end(db: Database) -> None:
-                if not store.clear_hold(db):
-                    raise NothingHeld("no rollback is in force, so there is nothing to release")
+                if not store.clear_freeze(db):
+                    raise NotFrozen("no rollback is in force, so there is nothing to release")
                 audit(db)
 
             await self._storage.write(end)
@@ -123,22 +129,22 @@ class Publisher:
 
     async def _publish(
         self, reason: str, now: datetime, *, again: bool, restores: int | None
-    ) -> store.Record | None:
+    ) -> store.PublicationRecord | None:
         draft = await self._storage.read(_draft)
         digest = set_digest(draft.members)
         newest = draft.previous
         if newest is not None and newest.digest == digest and self._signed_this(newest) and not again:
             return None
         instant = _next_instant(draft.previous, now)
-        record, edition, members = await self._print(draft, digest, instant, reason, restores)
+        record, served, members = await self._render(draft, digest, instant, reason, restores)
 
         def keep(db: Database) -> None:
             store.insert_publication(db, record, members, draft.changes.withdrawn)
-            store.keep_sheets(db, edition)
-            store.forget_older(db, self._policy.keep, draft.hold.serial if draft.hold else None)
+            store.keep_representations(db, served)
+            store.forget_older(db, self._policy.keep, draft.freeze.serial if draft.freeze else None)
 
         await self._storage.write(keep)
-        self._edition = edition
+        self._served = served
         await asyncio.to_thread(give_back)
         log.info(
             "published",
@@ -154,19 +160,17 @@ class Publisher:
         )
         return record
 
-    async def _print(
+    async def _render(
         self, draft: _Draft, digest: str, instant: datetime, reason: str, restores: int | None
-    ) -> tuple[store.Record, Edition, list[tuple[Member, str]]]:
+    ) -> tuple[store.PublicationRecord, ServedSet, list[tuple[Member, str]]]:
         stamp = to_text(instant)
         serial = draft.previous.serial + 1 if draft.previous else 1
         members = [(member, draft.instants.get(member, stamp)) for member in draft.members]
         rules = await self._storage.read(lambda db: store.served_rules(db, members))
         withdrawn = draft.withdrawals + [(rule_id, stamp) for rule_id in draft.changes.withdrawn]
-        edition = await asyncio.to_thread(
-            print_edition, serial, instant, digest, rules, withdrawn, self._sign_rule()
-        )
+        served = await asyncio.to_thread(render, serial, instant, digest, rules, withdrawn, self._sign_rule())
         canary = sum(member.ring == "canary" for member in draft.members)
-        record = store.Record(
+        record = store.PublicationRecord(
             serial=serial,
             published_at=stamp,
             digest=digest,
@@ -176,10 +180,10 @@ class Publisher:
             restores=restores,
             manifest=self._manifest(draft, serial, stamp, digest),
         )
-        return record, edition, members
+        return record, served, members
 
-    async def _reprint(self, newest: store.Record) -> Edition:
-        """Build the sheets of the newest publication again, for a database that does not keep them."""
+    async def _render_again(self, newest: store.PublicationRecord) -> ServedSet:
+        """Build the representations of the newest publication again, for a database that does not keep them."""
 
         def read(db: Database) -> tuple[list[Any], list[tuple[str, str]]]:
             instants = store.published_instants(db, newest.serial)
@@ -187,8 +191,8 @@ class Publisher:
             return store.served_rules(db, members), store.withdrawals(db)
 
         rules, withdrawn = await self._storage.read(read)
-        edition = await asyncio.to_thread(
-            print_edition,
+        served = await asyncio.to_thread(
+            render,
             newest.serial,
             from_text(newest.published_at),
             newest.digest,
@@ -196,10 +200,10 @@ class Publisher:
             withdrawn,
             self._sign_rule(),
         )
-        await self._storage.write(lambda db: store.keep_sheets(db, edition))
-        return edition
+        await self._storage.write(lambda db: store.keep_representations(db, served))
+        return served
 
-    def _signed_this(self, record: store.Record) -> bool:
+    def _signed_this(self, record: store.PublicationRecord) -> bool:
         """Was it signed by the keys that sign now?"""
         header = jwt.get_unverified_header(record.manifest)
         claims = jwt.decode(record.manifest, options={"verify_signature": False})
@@ -237,14 +241,14 @@ class Publisher:
 def _draft(db: Database) -> _Draft:
     previous = store.latest(db)
     before = store.published_instants(db, previous.serial) if previous else {}
-    hold = store.hold(db)
-    if hold is None:
+    freeze = store.freeze(db)
+    if freeze is None:
         members = compose(store.effective_members(db), store.priorities(db))
     else:
-        members = in_order(_still_wanted(db, hold.serial))
+        members = in_order(_still_wanted(db, freeze.serial))
     known = {member.rule_id for member in members}
     gone = [withdrawal for withdrawal in store.withdrawals(db) if withdrawal[0] not in known]
-    return _Draft(previous, hold, members, before, difference(before, members), gone)
+    return _Draft(previous, freeze, members, before, difference(before, members), gone)
 
 
 def _still_wanted(db: Database, serial: int) -> Iterator[Member]:
@@ -257,7 +261,7 @@ def _still_wanted(db: Database, serial: int) -> Iterator[Member]:
             yield member
 
 
-def _next_instant(previous: store.Record | None, now: datetime) -> datetime:
+def _next_instant(previous: store.PublicationRecord | None, now: datetime) -> datetime:
     """`now`, but always in a later second than the last one.
 
     ETags name a set by its instant, and `Last-Modified` has whole seconds only: two publications within one

@@ -18,7 +18,7 @@ from app.http.paging import cursor_for, page_of
 from app.http.problem import Problem, bad_request, conflict, not_found
 from app.publication import store
 from app.publication.compose import difference
-from app.publication.errors import NoSuchPublication, NothingHeld
+from app.publication.errors import NoSuchPublication, NotFrozen
 
 Serial = Annotated[int, PathParameter(ge=1, le=1 << 53)]
 
@@ -35,7 +35,7 @@ async def list_publications(request: AnyRequest) -> Response[bytes]:
     page = page_of(request.query_params, key_parts=1)
     before = serial_of(page.after[0]) if page.after else None
     records, held = await request.app.state.storage.read(
-        lambda db: (store.newest_records(db, page.limit, before), store.hold(db))
+        lambda db: (store.newest_records(db, page.limit, before), store.freeze(db))
     )
     more = cursor_for([str(records[-1].serial)]) if len(records) == page.limit else None
     meta = {"next": more, "hold": msgspec.to_builtins(held)}
@@ -102,8 +102,8 @@ async def release(request: AnyRequest) -> Response[bytes]:
     now = instant_of(request)
     note = _audit(request, now, "publication.release", None, {})
     try:
-        record = await request.app.state.publisher.release(now, note)
-    except NothingHeld as error:
+        record = await request.app.state.publisher.resume(now, note)
+    except NotFrozen as error:
         raise conflict(str(error)) from error
     return answer(request, _summary(record) if record is not None else None)
 
@@ -126,7 +126,7 @@ def _audit(
     return note
 
 
-def _summary(record: store.Record) -> dict[str, Any]:
+def _summary(record: store.PublicationRecord) -> dict[str, Any]:
     return {
         "serial": record.serial,
         "publishedAt": record.published_at,

@@ -1,12 +1,16 @@
-"""Which part of an edition a request asks for: `since` and the filters of the public server, read strictly."""
+"""Which part of the served set a request asks for: `since` and the filters of the public server, read strictly.
 
+Who sees canary rules.
+"""
+
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from app.http.problem import bad_request
 from app.http.timestamps import from_text, to_text
-from app.publication.edition import Entry, Sheet
+from app.publication.served_set import IndexEntry, Representation
 
 SINCE_OVERLAP = timedelta(minutes=5)
 """Clients send their own clock as `since` (measured, every Guard), so that much skew must lose nothing."""
@@ -21,18 +25,18 @@ class Selection:
     since: str
     filters: tuple[tuple[str, str], ...]
 
-    def keeps(self, entry: Entry) -> bool:
+    def keeps(self, entry: IndexEntry) -> bool:
         """Is this rule asked for?"""
         return entry.published_at >= self.since and all(
             getattr(entry, name) == wanted for name, wanted in self.filters
         )
 
-    def is_everything(self, sheet: Sheet) -> bool:
+    def is_everything(self, representation: Representation) -> bool:
         """True when the whole prepared body answers the request (every full pull of a stock Guard)."""
-        return not self.filters and self.since <= sheet.oldest
+        return not self.filters and self.since <= representation.oldest
 
     @property
-    def mark(self) -> str:
+    def key(self) -> str:
         """Tells the ETags of different selections apart."""
         return "&".join([f"since={self.since}", *(f"{name}={wanted}" for name, wanted in self.filters)])
 
@@ -60,3 +64,12 @@ def _since(text: str) -> str:
     if instant < datetime(1970, 1, 2, tzinfo=UTC):
         return ""
     return to_text(instant - SINCE_OVERLAP)
+
+
+def in_canary_slice(subject: str, percent: int) -> bool:
+    """True for a stable `percent` of identities.
+
+    Decided by the enrolled identity, never by a header: stock Guards from 1.7.0 send no client id on GETs, and
+    a header is anybody's to choose.
+    """
+    return int.from_bytes(hashlib.sha256(subject.encode()).digest()[:4], "big") % 100 < percent

@@ -9,11 +9,11 @@ from sqlite_utils import Database
 from app.http.prepared import PreparedBody
 from app.http.timestamps import from_text
 from app.publication.compose import Member, Ring
-from app.publication.edition import Edition, Entry, Representation, ServedRule, Sheet
 from app.publication.errors import NoSuchPublication
+from app.publication.served_set import IndexEntry, Representation, RepresentationName, ServedRule, ServedSet
 
 
-class Record(msgspec.Struct, frozen=True):
+class PublicationRecord(msgspec.Struct, frozen=True):
     """One publication as the database lists it."""
 
     serial: int
@@ -26,8 +26,8 @@ class Record(msgspec.Struct, frozen=True):
     manifest: str
 
 
-class Hold(msgspec.Struct, frozen=True):
-    """A rollback that holds back new publications until it is released."""
+class Freeze(msgspec.Struct, frozen=True):
+    """A rollback that keeps new publications back until an admin resumes them."""
 
     serial: int
     since: str
@@ -38,31 +38,31 @@ _RECORD = "serial, published_at, digest, total, canary, reason, restores, manife
 _MEMBER = "rule_id, origin, digest, ring, coalesce(source, '')"
 
 
-def latest(db: Database) -> Record | None:
+def latest(db: Database) -> PublicationRecord | None:
     """The newest publication, or None before the first."""
     row = db.execute(f"SELECT {_RECORD} FROM publication ORDER BY serial DESC LIMIT 1").fetchone()
-    return Record(*row) if row else None
+    return PublicationRecord(*row) if row else None
 
 
-def record(db: Database, serial: int) -> Record:
+def record(db: Database, serial: int) -> PublicationRecord:
     """One publication; raises `NoSuchPublication`."""
     row = db.execute(f"SELECT {_RECORD} FROM publication WHERE serial = ?", [serial]).fetchone()
     if row is None:
         raise NoSuchPublication(serial)
-    return Record(*row)
+    return PublicationRecord(*row)
 
 
-def newest_records(db: Database, limit: int, before: int | None) -> list[Record]:
+def newest_records(db: Database, limit: int, before: int | None) -> list[PublicationRecord]:
     """Publications from newest to oldest, those below the serial `before` when given."""
     rows = db.execute(
         f"SELECT {_RECORD} FROM publication WHERE serial < ? ORDER BY serial DESC LIMIT ?",
         [before if before is not None else 1 << 62, limit],
     )
-    return [Record(*row) for row in rows]
+    return [PublicationRecord(*row) for row in rows]
 
 
 def effective_members(db: Database) -> list[Member]:
-    """Every rule that an origin holds and wants served, before ids are settled.
+    """Return every rule that an origin wants served; two origins may still hold one id.
 
     What the organisation decided on top of upstream (`overlaid`) wins over upstream's text and over its filters.
     """
@@ -114,7 +114,7 @@ def published_instants(db: Database, serial: int) -> dict[Member, str]:
 
 
 def served_rules(db: Database, members: Iterable[tuple[Member, str]]) -> list[ServedRule]:
-    """Everything that the sheets say of these `(member, published_at)`, in their order."""
+    """Return everything that the representations say of these `(member, published_at)`, in their order."""
     rules: list[ServedRule] = []
     for member, published_at in members:
         row = db.execute(
@@ -141,7 +141,7 @@ def served_rules(db: Database, members: Iterable[tuple[Member, str]]) -> list[Se
 
 
 def insert_publication(
-    db: Database, new: Record, members: Sequence[tuple[Member, str]], withdrawn: Iterable[str]
+    db: Database, new: PublicationRecord, members: Sequence[tuple[Member, str]], withdrawn: Iterable[str]
 ) -> None:
     """Keep a publication and note which ids left the set with it."""
     db.execute(f"INSERT INTO publication ({_RECORD}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _astuple(new))
@@ -162,27 +162,27 @@ def withdrawals(db: Database) -> list[tuple[str, str]]:
     return list(db.execute("SELECT rule_id, withdrawn_at FROM withdrawal ORDER BY withdrawn_at, rule_id"))
 
 
-def keep_sheets(db: Database, edition: Edition) -> None:
-    """Keep the sheets of the newest publication, and of no other; compressed, as everybody's writes wait for it."""
+def keep_representations(db: Database, served: ServedSet) -> None:
+    """Keep the representations of the newest publication alone; compressed, since every write waits for this one."""
     db.execute("DELETE FROM publication_sheet")
     db.conn.executemany(
         "INSERT INTO publication_sheet (serial, representation, ring, gzip, crc, entries) VALUES (?, ?, ?, ?, ?, ?)",
         [
             (
-                edition.serial,
-                representation,
+                served.serial,
+                name,
                 ring,
-                sheet.body.gzip,
-                sheet.body.crc,
-                msgspec.msgpack.encode([sheet.etag, sheet.entries]),
+                representation.body.gzip,
+                representation.body.crc,
+                msgspec.msgpack.encode([representation.etag, representation.entries]),
             )
-            for (representation, ring), sheet in edition.sheets.items()
+            for (name, ring), representation in served.representations.items()
         ],
     )
 
 
-def load_edition(db: Database, newest: Record) -> Edition | None:
-    """The newest publication as it was served before a restart, or None when its sheets are not kept.
+def load_served_set(db: Database, newest: PublicationRecord) -> ServedSet | None:
+    """The newest publication as it was served before a restart, or None when its representations are not kept.
 
     Raises `ValueError` or `msgspec.MsgspecError` when they are damaged.
     """
@@ -190,18 +190,18 @@ def load_edition(db: Database, newest: Record) -> Edition | None:
         "SELECT representation, ring, gzip, crc, entries FROM publication_sheet WHERE serial = ?",
         [newest.serial],
     ).fetchall()
-    sheets: dict[tuple[Representation, Ring], Sheet] = {}
-    for representation, ring, gzip, crc, packed in rows:
-        etag, entries = msgspec.msgpack.decode(packed, type=tuple[str, tuple[Entry, ...]])
-        sheets[representation, ring] = Sheet(PreparedBody.restore(gzip, crc), entries, etag)
-    if not sheets:
+    representations: dict[tuple[RepresentationName, Ring], Representation] = {}
+    for name, ring, gzip, crc, packed in rows:
+        etag, entries = msgspec.msgpack.decode(packed, type=tuple[str, tuple[IndexEntry, ...]])
+        representations[name, ring] = Representation(PreparedBody.restore(gzip, crc), entries, etag)
+    if not representations:
         return None
     instant: datetime = from_text(newest.published_at)
-    return Edition(newest.serial, instant, newest.digest, sheets, tuple(withdrawals(db)))
+    return ServedSet(newest.serial, instant, newest.digest, representations, tuple(withdrawals(db)))
 
 
 def forget_older(db: Database, keep: int, pinned: int | None) -> int:
-    """Drop publications beyond the newest `keep`, except the one a rollback holds; returns how many."""
+    """Drop publications beyond the newest `keep`, except the one that a rollback serves; returns how many."""
     oldest = db.execute(
         "SELECT serial FROM publication ORDER BY serial DESC LIMIT 1 OFFSET ?", [keep - 1]
     ).fetchone()
@@ -212,24 +212,24 @@ def forget_older(db: Database, keep: int, pinned: int | None) -> int:
     return db.execute("DELETE FROM publication WHERE serial < ? AND serial != ?", bounds).rowcount
 
 
-def hold(db: Database) -> Hold | None:
+def freeze(db: Database) -> Freeze | None:
     """The rollback in force, or None."""
     row = db.execute("SELECT serial, since, reason FROM hold WHERE name = 'publication'").fetchone()
-    return Hold(*row) if row else None
+    return Freeze(*row) if row else None
 
 
-def set_hold(db: Database, new: Hold) -> None:
-    """Hold back new publications at an older set."""
+def set_freeze(db: Database, new: Freeze) -> None:
+    """Keep new publications back at an older set."""
     db.execute(
         "INSERT OR REPLACE INTO hold (name, serial, since, reason) VALUES ('publication', ?, ?, ?)",
         [new.serial, new.since, new.reason],
     )
 
 
-def clear_hold(db: Database) -> bool:
-    """Let new publications through again; False when nothing was held."""
+def clear_freeze(db: Database) -> bool:
+    """Let new publications through again; False when no rollback was in force."""
     return db.execute("DELETE FROM hold WHERE name = 'publication'").rowcount > 0
 
 
-def _astuple(new: Record) -> tuple[object, ...]:
+def _astuple(new: PublicationRecord) -> tuple[object, ...]:
     return tuple(getattr(new, name) for name in new.__struct_fields__)

@@ -5,26 +5,10 @@ from typing import Any, Literal
 import msgspec
 
 from app.access.keys import KeyRecord
-from app.consensus.states import Status
-from app.consensus.submission import Outcome
 from app.federation.status import PullProgress
 from app.intel.reports.threats import Event
 from app.intel.skills.routes import SkillToBlock, SkillVote
 from app.signing.keys import KeyUse
-
-
-class Alive(msgspec.Struct):
-    """`GET /health`."""
-
-    status: Literal["alive"]
-    version: str
-
-
-class Ready(msgspec.Struct):
-    """`GET /ready`; `serial` is the publication that is served."""
-
-    status: Literal["ready"]
-    serial: int
 
 
 class IssuedKey(KeyRecord, frozen=True, kw_only=True):
@@ -83,44 +67,6 @@ class RetiredSigningKey(msgspec.Struct):
 
     kid: str
     retired: bool
-
-
-class ProposalReceipt(msgspec.Struct, rename="camel", omit_defaults=True):
-    """What became of a proposal; `reasons` keep a draft from being a rule."""
-
-    message: Outcome
-    pattern_hash: str
-    status: Status
-    confirmations: int
-    required: int
-    reasons: list[str] = []
-
-
-class DecidedProposal(msgspec.Struct, rename="camel"):
-    """Where a decision left a proposal, and what it waits for still."""
-
-    message: str
-    pattern_hash: str
-    status: Status
-    confirmations: int
-    required: int
-    missing: list[str]
-
-
-class FeedbackReceipt(msgspec.Struct):
-    """What a vote did to its rule."""
-
-    message: str
-    quarantined: bool
-    flagged: bool
-
-
-class SettledFeedback(msgspec.Struct, rename="camel"):
-    """How many votes count no more."""
-
-    message: str
-    rule_id: str
-    settled: int
 
 
 class LiveRule(msgspec.Struct, rename="camel"):

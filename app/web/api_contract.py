@@ -12,20 +12,6 @@ from app.access.chain import ChainReport
 from app.access.keys import KeyRecord
 from app.access.roles import Role
 from app.access.routes import HeldKey, NewKey, NewPartnerKey, Registration
-from app.consensus.cycle import CycleReport
-from app.consensus.feedback import Tally
-from app.consensus.routes import (
-    Action,
-    Approval,
-    Feedback,
-    NewProposal,
-    PatternHash,
-    Settlement,
-    SuppliedText,
-    WithReason,
-)
-from app.consensus.states import Status
-from app.consensus.views import Listed, Shown, Why
 from app.federation.bundle_routes import ImportedBundle
 from app.federation.pending_store import PendingChange, PendingState
 from app.federation.routes import ChangeApproval, ChangeRejection, PendingChangeDetail
@@ -107,8 +93,6 @@ def _distributed(data: Any, **query: Any) -> Contract:
     return Contract(data, query=filters | query, is_conditional=True)
 
 
-_DECIDED = Contract(answers.DecidedProposal, body=WithReason)
-_VOTED = Contract(answers.FeedbackReceipt, body=Feedback, status=(201,))
 _SINCE = {"since": datetime}
 _RISK = {"minReports": int, "minAvgRisk": float}
 _FEED = Contract(
@@ -126,7 +110,6 @@ PATH_PARAMETERS: Mapping[str, Any] = {
     "key_id": Text,
     "kid": Text,
     "name": Text,
-    "pattern_hash": PatternHash,
     "rule_id": Text,
     "serial": Serial,
     "skill": ShortText,
@@ -135,8 +118,6 @@ PATH_PARAMETERS: Mapping[str, Any] = {
 }
 
 CONTRACTS: Mapping[str, Contract] = {
-    "GET /health": Contract(answers.Alive),
-    "GET /ready": Contract(answers.Ready),
     "GET /metrics": Contract(str, media="text/plain"),
     "GET /.well-known/jwks.json": Contract(answers.JwkSet, media="application/jwk-set+json"),
     "GET /.well-known/rule-key.pem": _PEM,
@@ -144,21 +125,6 @@ CONTRACTS: Mapping[str, Contract] = {
     "GET /api/atr-rules/live": _distributed(list[answers.LiveRule]),
     "GET /api/atr-rules": _distributed(list[answers.SignedRule], format=Literal["yaml", "guard"]),
     "GET /api/rules": _distributed(list[answers.SignedRule]),
-    "POST /api/atr-proposals": Contract(answers.ProposalReceipt, body=NewProposal, status=(201, 200)),
-    "GET /api/atr-proposals": _listed(list[Listed], status=Status, waitingFor=Literal["reviewer"]),
-    "PATCH /api/atr-proposals": Contract(answers.DecidedProposal, body=Action),
-    "GET /api/atr-proposals/{pattern_hash}": Contract(Shown),
-    "GET /api/atr-proposals/{pattern_hash}/why": Contract(Why),
-    "POST /api/atr-proposals/{pattern_hash}/approve": Contract(answers.DecidedProposal, body=Approval),
-    "POST /api/atr-proposals/{pattern_hash}/reject": _DECIDED,
-    "POST /api/atr-proposals/{pattern_hash}/text": Contract(answers.DecidedProposal, body=SuppliedText),
-    "POST /api/atr-proposals/{pattern_hash}/withdraw": _DECIDED,
-    "POST /api/atr-proposals/{pattern_hash}/reopen": _DECIDED,
-    "POST /api/admin/promote": Contract(CycleReport),
-    "POST /api/atr-feedback": _VOTED,
-    "POST /api/rule-feedback": _VOTED,
-    "GET /api/atr-feedback": Contract(list[Tally]),
-    "POST /api/atr-feedback/settle": Contract(answers.SettledFeedback, body=Settlement),
     "POST /api/admin/keys": Contract(answers.IssuedKey, body=NewKey, status=(201,)),
     "GET /api/admin/keys": _listed(list[KeyRecord], role=Role, subject=str),
     "POST /api/admin/keys/check": Contract(answers.CheckedKey, body=HeldKey),

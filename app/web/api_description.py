@@ -1,84 +1,38 @@
-"""The OpenAPI 3.1 description of every route, built from the routes, their guards and the table of contracts.
-
-Litestar's own generator is not used: it would describe what handlers declare, and they read their bodies
-themselves; it also answers unknown paths beside the description with a page of HTML.
-"""
+"""The description of routes whose handlers still read requests themselves, from the table of contracts."""
 
 from collections.abc import Iterator, Sequence
 from inspect import getdoc
 from typing import Any
 
 import msgspec
-from litestar import Litestar, Response, get
+from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
-from litestar.routes import HTTPRoute
 
-from app import __version__
-from app.access.guards import Guard, public
-from app.http.envelope import AnyRequest
+from app.access.guards import Guard
 from app.web.api_contract import CONTRACTS, JSON, PATH_PARAMETERS, Contract
 
-PATH = "/api/openapi/openapi.json"
-_REFUSAL = {
-    "type": "object",
-    "description": "`error` is a sentence or a stable code; `detail` names the field where there is one.",
-    "required": ["ok", "error", "request_id"],
-    "properties": {
-        "ok": {"const": False},
-        "error": {"type": "string"},
-        "detail": {},
-        "request_id": {"type": "string"},
-    },
-}
 _CONDITIONAL = ("If-None-Match", "If-Modified-Since")
 
 
-@get(PATH, guards=[public()])
-async def show_description(request: AnyRequest) -> Response[bytes]:
-    """This description; without our envelope, since OpenAPI fixes its shape."""
-    state = request.app.state
-    if "api_description" not in state:
-        state["api_description"] = msgspec.json.encode(describe(request.app))
-    return Response(
-        state["api_description"], media_type=JSON, headers={"Cache-Control": "public, max-age=300"}
-    )
+def describe_by_table(app: Litestar) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Return the operations of routes in the table, and the components that they refer to."""
+    schemas = _Schemas()
+    paths: dict[str, dict[str, Any]] = {}
+    for route in app.routes:
+        for method, (handler, _) in getattr(route, "route_handler_map", {}).items():
+            path = route.path_format
+            if f"{method} {path}" in CONTRACTS:
+                contract = CONTRACTS[f"{method} {path}"]
+                paths.setdefault(path, {})[method.lower()] = _operation(
+                    method, path, handler, contract, schemas
+                )
+    return paths, {f"table.{name}": schema for name, schema in schemas.components.items()}
 
 
-def guard_of(handler: HTTPRouteHandler) -> Guard:
-    """What a route demands of its caller; raises `ValueError` for a handler without exactly one guard."""
+def _guard_of(handler: HTTPRouteHandler) -> Guard:
     named = [*handler.resolve_guards(), handler.opt.get("guard")]
     (guard,) = (guard for guard in named if isinstance(guard, Guard))
     return guard
-
-
-def operations(app: Litestar) -> Iterator[tuple[str, str, HTTPRouteHandler]]:
-    """`(method, path, handler)` of every route but this one, by path and method; Litestar's OPTIONS are left out.
-
-    Litestar itself keeps the paths and methods of a handler in sets, which have another order in each process.
-    """
-    for route in sorted(app.routes, key=lambda route: route.path):
-        if isinstance(route, HTTPRoute) and route.path != PATH:
-            for method, (handler, _) in sorted(route.route_handler_map.items()):
-                if method != "OPTIONS":
-                    yield method, route.path_format, handler
-
-
-def describe(app: Litestar) -> dict[str, Any]:
-    """The whole document; raises `KeyError` for a route that no contract describes."""
-    schemas = _Schemas()
-    paths: dict[str, dict[str, Any]] = {}
-    for method, path, handler in operations(app):
-        contract = CONTRACTS[f"{method} {path}"]
-        paths.setdefault(path, {})[method.lower()] = _operation(method, path, handler, contract, schemas)
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": "Threat Cloud, private instance", "version": __version__},
-        "paths": paths,
-        "components": {
-            "schemas": {"Refusal": _REFUSAL, **schemas.components},
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
-        },
-    }
 
 
 class _Schemas:
@@ -87,7 +41,7 @@ class _Schemas:
     def __init__(self) -> None:
         kinds = dict.fromkeys(_kinds())
         schemas, self.components = msgspec.json.schema_components(
-            kinds, ref_template="#/components/schemas/{name}"
+            kinds, ref_template="#/components/schemas/table.{name}"
         )
         self._by_kind = dict(zip(kinds, schemas, strict=True))
 
@@ -110,7 +64,7 @@ def _kinds() -> Iterator[Any]:
 def _operation(
     method: str, path: str, handler: HTTPRouteHandler, contract: Contract, schemas: _Schemas
 ) -> dict[str, Any]:
-    guard = guard_of(handler)
+    guard = _guard_of(handler)
     text = getdoc(handler.fn) or ""
     summary, _, more = text.partition("\n\n")
     operation: dict[str, Any] = {

@@ -2,21 +2,28 @@
 
 import logging
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import cast
+from typing import Any, cast
 
 from litestar import Litestar
+from litestar.di import Provide
 from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
 
+from app.access.guards import access_dependencies
 from app.access.networks import Networks
 from app.access.routes import access_handlers
 from app.config import Config
-from app.consensus.routes import consensus_handlers
+from app.consensus.errors import ConsensusError
+from app.consensus.routes import consensus_handlers, consensus_problem
 from app.federation.bundle_routes import bundle_import_handlers
 from app.federation.routes import federation_handlers
 from app.fleet.routes import fleet_handlers
+from app.http.envelope import Answer
 from app.http.problem import Problem
+from app.http.requests import StrictRequest, read_query
+from app.http.services import inject_directly, services
 from app.intel.indicators.routes import feed_handlers
 from app.intel.public_routes import public_handlers
 from app.intel.reports.routes import threat_handlers
@@ -32,7 +39,6 @@ from app.rules.sync import sync_rules
 from app.sandbox import SandboxClosed
 from app.storage import StorageUnavailable
 from app.web.access_log import AccessLog
-from app.web.api_description import show_description
 from app.web.asgi import App, Receive, Scope, Send
 from app.web.cors import Cors
 from app.web.edge import Edge
@@ -42,15 +48,67 @@ from app.web.errors import (
     on_problem,
     on_sandbox_closed,
     on_storage_unavailable,
+    refused_as,
 )
 from app.web.health import health_handlers
 from app.web.lifespan import opened
 from app.web.metrics import metrics
+from app.web.openapi import openapi_options, show_document
 from app.web.options import options_handlers
 from app.web.supervision.notify import NOBODY, Supervisor
 from app.web.supervision.watch import watched
 
 log = logging.getLogger(__name__)
+
+
+DEPENDENCIES: Mapping[str, Provide] = {
+    **access_dependencies,
+    **services(
+        "config",
+        "consensus",
+        "federation",
+        "freshness",
+        "gatekeeper",
+        "intel",
+        "overlays",
+        "pseudonyms",
+        "publisher",
+        "pull_counter",
+        "signing_keys",
+        "statistics",
+        "storage",
+        "write_check",
+    ),
+}
+"""What a handler of any capability may name in its signature."""
+
+ERROR_HANDLERS: dict[int | type[Exception], Any] = {
+    Problem: on_problem,
+    ConsensusError: refused_as(consensus_problem),
+    HTTPException: on_http_exception,
+    StorageUnavailable: on_storage_unavailable,
+    SandboxClosed: on_sandbox_closed,
+    Exception: on_defect,
+}
+"""How each family of errors is answered; no handler catches one to turn it into a refusal."""
+
+
+def serve_handlers(handlers: Sequence[HTTPRouteHandler], **options: Any) -> Litestar:
+    """Return the Litestar application of these handlers: how they get what they name, and how they are answered."""
+    app = Litestar(
+        route_handlers=handlers,
+        request_class=StrictRequest,
+        before_request=read_query,
+        response_class=Answer,
+        dependencies=DEPENDENCIES,
+        exception_handlers=ERROR_HANDLERS,
+        **openapi_options(),
+        logging_config=None,
+        debug=False,
+        **options,
+    )
+    inject_directly(app)
+    return app
 
 
 class Application:
@@ -83,7 +141,7 @@ def create_application(
     handlers = [
         *health_handlers,
         metrics,
-        show_description,
+        show_document,
         *access_handlers,
         *consensus_handlers,
         *federation_handlers,
@@ -102,20 +160,10 @@ def create_application(
         *tool_handlers,
         *public_handlers,
     ]
-    litestar = Litestar(
-        route_handlers=[*options_handlers(handlers), *handlers],
+    litestar = serve_handlers(
+        [*options_handlers(handlers), *handlers],
         lifespan=[lifespan],
-        exception_handlers={
-            Problem: on_problem,
-            HTTPException: on_http_exception,
-            StorageUnavailable: on_storage_unavailable,
-            SandboxClosed: on_sandbox_closed,
-            Exception: on_defect,
-        },
-        openapi_config=None,
         request_max_body_size=config.server.max_body_bytes,
-        logging_config=None,
-        debug=False,
     )
     edge = Edge(
         cast("App", litestar),

@@ -1,7 +1,8 @@
 """How every refusal and defect becomes an enveloped answer."""
 
 import logging
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
@@ -11,6 +12,8 @@ from app.http.problem import Problem, bad_request
 from app.sandbox import SandboxClosed
 from app.storage import StorageUnavailable
 
+E = TypeVar("E", bound=Exception)
+ErrorHandler = Callable[[Request[Any, Any, Any], E], Response[bytes]]
 log = logging.getLogger(__name__)
 
 _SENTENCES = {
@@ -23,6 +26,15 @@ _SENTENCES = {
 def on_problem(request: Request[Any, Any, Any], error: Problem) -> Response[bytes]:
     """A refusal raised on purpose."""
     return refusal(request_id(request), error)
+
+
+def refused_as(problem_of: Callable[[E], Problem]) -> ErrorHandler[E]:
+    """Return the handler of a family of errors whose capability says in HTTP what each of them means."""
+
+    def on_error(request: Request[Any, Any, Any], error: E) -> Response[bytes]:
+        return refusal(request_id(request), problem_of(error))
+
+    return on_error
 
 
 def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:

@@ -3,46 +3,67 @@
 import asyncio
 import sqlite3
 import time
+from typing import Literal
 
+import msgspec
 from litestar import get
-from litestar.response import Response
+from litestar.di import NamedDependency
 from sqlite_utils import Database
 
 from app import __version__
 from app.access.guards import public
-from app.http.envelope import AnyRequest, answer
 from app.http.problem import Problem
+from app.publication.publisher import Publisher
 from app.storage import Storage, StorageUnavailable
 
 
+class Alive(msgspec.Struct):
+    """`GET /health`."""
+
+    status: Literal["alive"]
+    version: str
+
+
+class Ready(msgspec.Struct):
+    """`GET /ready`; `serial` is the publication that is served."""
+
+    status: Literal["ready"]
+    serial: int
+
+
+class WriteCheck:
+    """Whether the database takes writes, asked at most once a second: everybody may ask us as often as they like."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._wrote_at = float("-inf")
+
+    async def check(self) -> None:
+        """Raise `StorageUnavailable` when it takes none."""
+        now = time.monotonic()
+        if now - self._wrote_at >= 1:
+            await self._storage.write(_touch)
+            self._wrote_at = now
+
+
 @get("/health", guards=[public()])
-async def health(request: AnyRequest) -> Response[bytes]:
+async def health() -> Alive:
     """Alive: the process answers. Restart it when this fails."""
-    return answer(request, {"status": "alive", "version": __version__})
+    return Alive("alive", __version__)
 
 
 @get("/ready", guards=[public()])
-async def ready(request: AnyRequest) -> Response[bytes]:
+async def ready(publisher: NamedDependency[Publisher], write_check: NamedDependency[WriteCheck]) -> Ready:
     """Ready: the database takes writes and a publication is loaded. Send traffic when this is 200."""
-    edition = request.app.state.publisher.edition
-    if edition is None:
+    if publisher.served is None:
         raise Problem(503, "The first publication is still being built.", headers={"Retry-After": "2"})
-    await _check_writes(request)
-    return answer(request, {"status": "ready", "serial": edition.serial})
-
-
-async def _check_writes(request: AnyRequest) -> None:
-    """Ask the database at most once a second, since everybody may ask us as often as they like."""
-    state, now = request.app.state, time.monotonic()
-    if now - state.get("wrote_at", float("-inf")) < 1:
-        return
     try:
-        await state.storage.write(_touch)
+        await write_check.check()
     except StorageUnavailable:
         raise Problem(
             503, "The database does not take writes; see `threatcloud doctor`.", headers={"Retry-After": "30"}
         ) from None
-    state["wrote_at"] = now
+    return Ready("ready", publisher.served.serial)
 
 
 async def database_answers(storage: Storage) -> bool:

@@ -30,6 +30,7 @@ from app.sandbox import Sandbox
 from app.signing.keys import KeyUse, SigningKeys
 from app.storage import Storage, StorageUnavailable
 from app.web.admin_key import ensure_admin_key
+from app.web.health import WriteCheck
 from app.web.supervision.locking import purpose, take_lock
 
 log = logging.getLogger(__name__)
@@ -96,7 +97,7 @@ async def opened(app: Litestar, config: Config, *, serving: bool) -> AsyncIterat
                 await publish(f"{use} key rotated")
 
         consensus = Consensus(storage, inspect_sandbox, gate_sandbox, config.consensus, publish)
-        federation = Federation(storage, config.upstream, state_dir, publish, publisher.hold_reason)
+        federation = Federation(storage, config.upstream, state_dir, publish, publisher.freeze_reason)
         stack.push_async_callback(federation.close)
         overlays = Overlays(storage, inspect_sandbox, config.overlay, publish)
         pseudonyms = Pseudonyms(load_secret(state_dir))
@@ -123,6 +124,7 @@ async def opened(app: Litestar, config: Config, *, serving: bool) -> AsyncIterat
             "statistics": Statistics(storage, publisher, intel),
             "publish": publish,
             "on_rotated": on_rotated,
+            "write_check": WriteCheck(storage),
             "started_at": now,
         }
         app.state.update(services)
@@ -157,7 +159,7 @@ async def opened(app: Litestar, config: Config, *, serving: bool) -> AsyncIterat
 
 async def _catch_up(publisher: Publisher) -> None:
     """Publish what a crash kept from being published, before anybody is served a set that was left behind."""
-    if publisher.edition is None:
+    if publisher.served is None:
         return
     try:
         await publisher.publish("start", datetime.now(UTC))
@@ -180,7 +182,7 @@ async def _adopt_configuration(
         due = await federation.due(now)
         jobs.watch_upstreams()
         await overlays.adopt(now)
-        if publisher.edition is not None:
+        if publisher.served is not None:
             await publisher.publish("start", datetime.now(UTC))
         await _pull_first(
             federation, [upstream for upstream in due if not is_remote(upstream)], FIRST_LOCAL_SECONDS

@@ -27,4 +27,6 @@ def _options(path: str, allowed: str) -> HTTPRouteHandler:
     async def options() -> Response[None]:
         return Response(None, status_code=204, headers={"Allow": allowed})
 
-    return HTTPRouteHandler(path, http_method="OPTIONS", status_code=204, guards=[public()])(options)
+    return HTTPRouteHandler(
+        path, http_method="OPTIONS", status_code=204, guards=[public()], include_in_schema=False
+    )(options)

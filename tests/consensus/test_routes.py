@@ -18,11 +18,10 @@ from app.access.roles import Role
 from app.consensus.policy import ConsensusPolicy
 from app.consensus.routes import consensus_handlers
 from app.consensus.service import Consensus
-from app.http.envelope import AnyRequest, refusal
-from app.http.problem import Problem
 from app.sandbox import Sandbox
 from app.signing.keys import SigningKeys
 from app.storage import Storage
+from app.web.application import serve_handlers
 
 from .world import DRAFT, START, rule
 
@@ -72,18 +71,7 @@ class Server:
 
             return middleware
 
-        def on_problem(request: AnyRequest, problem: Problem) -> Any:
-            return refusal("r-1", problem)
-
-        self.client = TestClient(
-            Litestar(
-                list(consensus_handlers),
-                middleware=[edge],
-                lifespan=[lifespan],
-                exception_handlers={Problem: on_problem},
-                openapi_config=None,
-            )
-        )
+        self.client = TestClient(serve_handlers(consensus_handlers, middleware=[edge], lifespan=[lifespan]))
 
     async def publish(self, reason: str) -> None:
         self.published.append(reason)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from app.access.keys import revoke_key
-from app.access.principal import holder_of
+from app.access.principal import Actor, holder_of
 from app.consensus import feedback, review
 from app.consensus.canary import advance, stays
 from app.consensus.cycle import due
@@ -26,7 +26,6 @@ from app.consensus.independence import Voter
 from app.consensus.landing import Landed, NeedsId, give_back, land, next_choice
 from app.consensus.policy import ConsensusPolicy
 from app.consensus.reading import Reading, read_text
-from app.consensus.review import By
 from app.consensus.submission import Outcome, Submission, record
 from app.http.timestamps import to_text
 from app.rules.store import COMMUNITY, yield_id
@@ -100,8 +99,8 @@ class History(RuleBasedStateMachine):
     def in_service(self) -> set[str]:
         return {h for h, row in self.statuses().items() if row[0] in ("canary", "promoted")}
 
-    def by(self) -> By:
-        return By("rita", None, self.now)
+    def by(self) -> Actor:
+        return Actor("rita", None, self.now)
 
     @rule(minutes=st.integers(1, 1500))
     def time_goes_by(self, minutes: int) -> None:

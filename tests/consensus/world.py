@@ -11,10 +11,9 @@ from typing import Literal
 from sqlite_utils import Database
 
 from app.access.keys import KeyRecord, insert_key, revoke_key
-from app.access.principal import Principal, holder_of
+from app.access.principal import Actor, Principal, holder_of
 from app.access.roles import Role
 from app.consensus.policy import ConsensusPolicy
-from app.consensus.review import By
 from app.consensus.service import Consensus
 from app.consensus.submission import Receipt
 from app.http.timestamps import to_text
@@ -147,8 +146,8 @@ class World:
     async def revoke(self, who: Principal) -> None:
         await self.storage.write(lambda db: revoke_key(db, who.key_id, self.now))
 
-    def by(self, actor: str = "rita") -> By:
-        return By(actor, "10.9.9.9", self.now)
+    def by(self, actor: str = "rita") -> Actor:
+        return Actor(actor, "10.9.9.9", self.now)
 
     async def status(self, pattern_hash: str = "hash-1") -> str:
         return (await self.consensus.show(pattern_hash)).status

@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from app.config import Config, ServerOptions
-from app.web.api_description import operations
 from app.web.application import create_application
+from app.web.openapi import operations
 from tests.deploy.front import NAME, SHIPPED, Front
 from tests.deploy.manager import Activated
 from tests.example_rules import rule_text

@@ -86,14 +86,14 @@ class Steps:
         return await asyncio.wait_for(self._asked.get(), 10)
 
 
-class Edition:
+class Served:
     serial = 17
 
 
 class Publications:
     """As much of a publisher as is looked at."""
 
-    edition: Edition | None = None
+    served: Served | None = None
 
 
 async def watched(
@@ -120,7 +120,7 @@ class TestWatch:
             await steps.begun()
             assert await steps.next() < 1
             assert manager.waiting() == [{"STATUS": "Building the first publication"}]
-            published.edition = Edition()
+            published.served = Served()
             assert await steps.next() == 10.0, "a third of the watchdog's time"
             assert manager.waiting() == [{"STATUS": "Serving publication 17", "READY": "1", "WATCHDOG": "1"}]
             await steps.next()
@@ -132,7 +132,7 @@ class TestWatch:
         async def test(storage: Storage, published: Publications, steps: Steps, manager: Channel) -> None:
             await steps.begun()
             await storage.write(lambda db: db.execute("PRAGMA query_only = 1"))
-            published.edition = Edition()
+            published.served = Served()
             await steps.next()
             _, first = manager.waiting()
             assert first["WATCHDOG"] == "1"
@@ -154,7 +154,7 @@ class TestWatch:
     def test_a_database_that_does_not_answer_is_silence(self, stuck: str, tmp_path: Path) -> None:
         async def test(storage: Storage, published: Publications, steps: Steps, manager: Channel) -> None:
             await steps.begun()
-            published.edition = Edition()
+            published.served = Served()
             await steps.next()
             assert manager.waiting()[-1]["READY"] == "1"
 
@@ -177,7 +177,7 @@ class TestWatch:
     def test_without_a_watchdog_only_news_are_told(self, tmp_path: Path) -> None:
         async def test(storage: Storage, published: Publications, steps: Steps, manager: Channel) -> None:
             await steps.begun()
-            published.edition = Edition()
+            published.served = Served()
             await steps.next()
             assert manager.waiting() == [
                 {"STATUS": "Building the first publication"},

@@ -9,9 +9,9 @@ import pytest
 from sqlite_utils import Database
 
 from app.access import audit
+from app.access.principal import Actor
 from app.config import Config, ConfigError, load_config
 from app.federation.errors import EntryRefused, UnknownEntry
-from app.federation.review import By
 from app.http.paging import Page
 from app.http.timestamps import to_text
 from app.overlay.config import Overlay
@@ -130,7 +130,7 @@ class World:
             version=version,
             expires_at=to_text(now + ends) if ends is not None else None,
         )
-        return await self.overlays.add(decision, text, By("admin", None, now))
+        return await self.overlays.add(decision, text, Actor("admin", None, now))
 
     async def served(self) -> dict[str, str]:
         """`rule_id -> text` of what would be published."""
@@ -175,12 +175,12 @@ async def test_a_disabled_rule_stays_out_through_updates_until_the_entry_is_remo
     await world.upstream_says(rule_text(RULE, title="Better now"))
     assert await world.served() == {}
     assert (await world.listed())["disable"].base_moved
-    await world.overlays.remove(made.id, "it is better now", By("admin", None, NOON))
+    await world.overlays.remove(made.id, "it is better now", Actor("admin", None, NOON))
     assert await world.served() == {RULE: rule_text(RULE, title="Better now")}
     assert await world.actions() == ["overlay.add", "overlay.remove"]
     assert len(world.published) == 2
     with pytest.raises(UnknownEntry):
-        await world.overlays.remove(made.id, None, By("admin", None, NOON))
+        await world.overlays.remove(made.id, None, Actor("admin", None, NOON))
 
 
 async def test_a_severity_is_served_in_the_text_and_follows_upstream(world: World) -> None:
@@ -360,7 +360,7 @@ async def test_the_configuration_declares_entries_that_nobody_else_can_change(wo
     assert {entry.declared for entry in listed.values()} == {"config"}
     assert listed["disable"].id != by_hand.id
     with pytest.raises(EntryRefused, match=r"\[\[overlay\]\]"):
-        await world.overlays.remove(listed["disable"].id, None, By("admin", None, NOON))
+        await world.overlays.remove(listed["disable"].id, None, Actor("admin", None, NOON))
     with pytest.raises(EntryRefused, match=r"\[\[overlay\]\]"):
         await world.add("severity", severity="high")
     with pytest.raises(EntryRefused, match="the configuration says disable"):

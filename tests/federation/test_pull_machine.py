@@ -13,10 +13,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from app.access.principal import Actor
 from app.federation import store, versions_store
 from app.federation.apply import apply_answer, record_failure
 from app.federation.offer import AcceptedItem, RejectedItem
-from app.federation.review import By, approve, reject
+from app.federation.review import approve, reject
 from app.federation.sources.collected import Collected, Failure, Item, Source
 from app.federation.upstream import DirectoryUpstream, Policy
 from app.rules.inspect import Inspection, inspect_text
@@ -91,8 +92,8 @@ class Upstream(RuleBasedStateMachine):
         rows = self.db.conn.execute(query).fetchall()
         return {row[0]: (row[1], row[2]) for row in rows if any(reason in row[3] for reason in about[row[1]])}
 
-    def by(self) -> By:
-        return By("rita", None, self.now)
+    def by(self) -> Actor:
+        return Actor("rita", None, self.now)
 
     @rule(
         policy=st.sampled_from(["mirror", "additive", "review"]),

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from app.access import audit
-from app.federation.review import By
+from app.access.principal import Actor
 from app.federation.service import Federation
 from app.federation.status import PullResult, UpstreamStatus
 from app.federation.upstream import DirectoryUpstream, Upstream
@@ -72,7 +72,7 @@ class World:
         if hasattr(self, "federation"):
             await self.federation.close()
         self.upstreams = list(upstreams)
-        self.federation = Federation(self.storage, upstreams, self.folder, self._publish, self._hold_reason)
+        self.federation = Federation(self.storage, upstreams, self.folder, self._publish, self._freeze_reason)
         await self.federation.adopt(self.now)
 
     async def pull(self, name: str = "atr") -> PullResult:
@@ -118,14 +118,14 @@ class World:
         )
         return found
 
-    def by(self) -> By:
-        return By("rita (key 1)", "10.0.0.1", self.now)
+    def by(self) -> Actor:
+        return Actor("rita (key 1)", "10.0.0.1", self.now)
 
     async def _publish(self, reason: str) -> int | None:
         self.published.append(reason)
         return len(self.published)
 
-    async def _hold_reason(self) -> str | None:
+    async def _freeze_reason(self) -> str | None:
         return self.hold
 
 

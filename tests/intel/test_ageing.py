@@ -12,12 +12,11 @@ from sqlite_utils import Database
 
 from app.access.keys import revoke_key
 from app.access.networks import Networks
-from app.access.principal import Principal
+from app.access.principal import Actor, Principal
 from app.access.roles import Role
 from app.consensus.independence import Voter
 from app.consensus.policy import ConsensusPolicy
 from app.consensus.reading import Reading
-from app.consensus.review import By
 from app.consensus.submission import Submission, record
 from app.http.timestamps import to_text
 from app.intel.policy import IntelPolicy, RetentionPolicy
@@ -37,7 +36,7 @@ from .database import NOW, enrol
 
 NAMES = Pseudonyms(b"s" * 32)
 POLICY = ConsensusPolicy()
-ADMIN = By("admin", None, NOW)
+ADMIN = Actor("admin", None, NOW)
 EVIL = "45.83.64.7"
 
 
@@ -147,7 +146,7 @@ async def test_an_admins_entries_do_not_age(world: World) -> None:
     await world.intel.put_skills("black", [("blocked", None)], ADMIN, None)
     await world.intel.put_skills("white", [("trusted", None)], ADMIN, None)
     await world.intel.put_indicator(
-        "ip", "91.92.240.5", reputation=100, category="manual", reason=None, by=ADMIN
+        "ip", "91.92.240.5", reputation=100, category="manual", reason=None, actor=ADMIN
     )
     await purge(world.storage, RetentionPolicy(), POLICY, NOW + timedelta(days=4000))
     assert await world.listed() == (["blocked"], ["trusted"], ["91.92.240.5"])

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.publication.canary import in_canary_slice
 from app.publication.compose import Member, compose, difference, precedence, set_digest
+from app.publication.selection import in_canary_slice
 
 ids = st.sampled_from([f"ATR-2026-{n:05}" for n in range(6)])
 origins = st.sampled_from(["local", "community", "upstream:atr", "upstream:mirror"])

@@ -20,11 +20,11 @@ from app.overlay.entries import Decision, add
 from app.overlay.resolve import Action
 from app.overlay.store import settle
 from app.publication import store
-from app.publication.edition import Representation, tail
-from app.publication.errors import NoSuchPublication, NothingHeld
+from app.publication.errors import NoSuchPublication, NotFrozen
 from app.publication.policy import PublicationPolicy
 from app.publication.publisher import Publisher
 from app.publication.selection import Selection
+from app.publication.served_set import RepresentationName, closing
 from app.rules.inspect import inspect_text
 from app.rules.store import hold_rule, put_text, set_state, yield_id
 from app.rules.validate import Profile
@@ -93,16 +93,16 @@ class World:
 
         await self.storage.write(work)
 
-    def served(self, representation: Representation = "live", *, canary: bool = False) -> dict[str, Any]:
-        edition = self.publisher.edition
-        assert edition is not None
-        sheet = edition.sheet(representation, canary=canary)
-        body: dict[str, Any] = json.loads(sheet.body.plain + tail("r1"))
-        assert body["meta"]["etag"] == sheet.etag
-        assert body["meta"]["total"] == len(body["data"]) == len(sheet.entries)
+    def served(self, representation: RepresentationName = "live", *, canary: bool = False) -> dict[str, Any]:
+        served = self.publisher.served
+        assert served is not None
+        wanted = served.representation(representation, canary=canary)
+        body: dict[str, Any] = json.loads(wanted.body.plain + closing("r1"))
+        assert body["meta"]["etag"] == wanted.etag
+        assert body["meta"]["total"] == len(body["data"]) == len(wanted.entries)
         return body
 
-    def ids(self, representation: Representation = "live", *, canary: bool = False) -> list[str]:
+    def ids(self, representation: RepresentationName = "live", *, canary: bool = False) -> list[str]:
         return [rule["ruleId"] for rule in self.served(representation, canary=canary)["data"]]
 
 
@@ -156,9 +156,9 @@ async def test_every_representation_is_ascii_and_its_signatures_hold(world: Worl
     for representation in ("yaml", "guard"):
         (rule,) = world.served(representation)["data"]
         public.verify(base64.b64decode(rule["signature"]), rule["ruleContent"].encode())
-    edition = world.publisher.edition
-    assert edition is not None
-    assert all(sheet.body.plain.isascii() for sheet in edition.sheets.values())
+    served = world.publisher.served
+    assert served is not None
+    assert all(wanted.body.plain.isascii() for wanted in served.representations.values())
     guard = json.loads(world.served("guard")["data"][0]["ruleContent"])
     assert guard["title"] == "Schlüssel 鍵 🔑"
     assert guard["agent_source"]["type"] == "mcp_exchange"
@@ -170,10 +170,10 @@ async def test_instants_are_seconds_apart_however_fast_publications_follow(world
     for number in range(4):
         await world.hold(f"ATR-2026-9000{number}")
         await world.publisher.publish("burst", NOON)
-        edition = world.publisher.edition
-        assert edition is not None
-        tags.add(edition.sheet("live", canary=False).etag)
-        modified.add(edition.last_modified)
+        served = world.publisher.served
+        assert served is not None
+        tags.add(served.representation("live", canary=False).etag)
+        modified.add(served.last_modified)
     assert len(tags) == len(modified) == 4
 
 
@@ -208,9 +208,9 @@ async def test_what_left_the_set_is_listed_until_it_is_back(world: World) -> Non
     await world.publisher.publish("withdraw", NOON + timedelta(hours=1))
     assert world.ids("yaml") == ["ATR-2026-90002"]
     assert world.served("yaml")["meta"]["withdrawn"] == ["ATR-2026-90001"]
-    edition = world.publisher.edition
-    assert edition is not None
-    assert edition.withdrawn_since(to_text(NOON + timedelta(hours=2))) == []
+    served = world.publisher.served
+    assert served is not None
+    assert served.withdrawn_since(to_text(NOON + timedelta(hours=2))) == []
     await world.hold("ATR-2026-90001")
     await world.publisher.publish("again", NOON + timedelta(hours=3))
     assert world.served("yaml")["meta"]["withdrawn"] == []
@@ -239,25 +239,25 @@ async def test_since_cuts_the_same_bytes_that_the_whole_body_has(world: World) -
     await world.publisher.publish("one", NOON)
     await world.hold("ATR-2026-90002")
     await world.publisher.publish("two", NOON + timedelta(hours=1))
-    edition = world.publisher.edition
-    assert edition is not None
-    sheet = edition.sheet("yaml", canary=False)
-    count, excerpt = sheet.excerpt(Selection(to_text(NOON + timedelta(minutes=30)), ()).keeps)
+    served = world.publisher.served
+    assert served is not None
+    wanted = served.representation("yaml", canary=False)
+    count, excerpt = wanted.excerpt(Selection(to_text(NOON + timedelta(minutes=30)), ()).keeps)
     assert count == 1
     assert json.loads(excerpt) == world.served("yaml")["data"][1]
-    assert Selection(to_text(NOON - timedelta(days=1)), ()).is_everything(sheet)
-    assert not Selection("", (("severity", "low"),)).is_everything(sheet)
+    assert Selection(to_text(NOON - timedelta(days=1)), ()).is_everything(wanted)
+    assert not Selection("", (("severity", "low"),)).is_everything(wanted)
 
 
 async def test_a_restart_serves_the_same_bytes(world: World, tmp_path: Path) -> None:
     await world.hold("ATR-2026-90001")
     await world.hold("ATR-2026-90002", origin="community", state="canary")
     await world.publisher.publish("import", NOON)
-    before = world.publisher.edition
+    before = world.publisher.served
     await world.storage.close()
     world.__init__(tmp_path)  # type: ignore[misc]
     await world.publisher.load()
-    assert world.publisher.edition == before
+    assert world.publisher.served == before
     for damage in (
         "DELETE FROM publication_sheet",
         "UPDATE publication_sheet SET gzip = randomblob(length(gzip))",
@@ -268,7 +268,7 @@ async def test_a_restart_serves_the_same_bytes(world: World, tmp_path: Path) -> 
         await world.storage.write(lambda db, damage=damage: db.execute(damage) and None)  # type: ignore[misc]
         again = Publisher(world.storage, world.keys, PublicationPolicy(), "urn:threatcloud:test")
         await again.load()
-        assert again.edition == before, damage
+        assert again.served == before, damage
 
 
 WITH_BOTH_FORMS = """
@@ -288,13 +288,13 @@ async def test_a_database_with_both_forms_of_each_body_serves_the_same_bytes(
 ) -> None:
     await world.hold("ATR-2026-90001")
     await world.publisher.publish("import", NOON)
-    before = world.publisher.edition
+    before = world.publisher.served
     await world.storage.close()
     with contextlib.closing(sqlite3.connect(tmp_path / "threatcloud.db")) as database:
         database.executescript(WITH_BOTH_FORMS)
     world.__init__(tmp_path)  # type: ignore[misc]
     await world.publisher.load()
-    assert world.publisher.edition == before
+    assert world.publisher.served == before
 
 
 async def test_the_manifest_is_signed_names_every_rule_and_its_predecessor(world: World) -> None:
@@ -327,11 +327,11 @@ async def test_a_rollback_serves_the_old_set_under_a_new_serial_and_holds(world:
     assert world.served("yaml")["meta"]["withdrawn"] == ["ATR-2026-90002"]
     await world.hold("ATR-2026-90003")
     assert await world.publisher.publish("held back", later) is None
-    released = await world.publisher.release(later, lambda _db: None)
+    released = await world.publisher.resume(later, lambda _db: None)
     assert released is not None
     assert world.ids() == ["ATR-2026-90001", "ATR-2026-90002", "ATR-2026-90003"]
-    with pytest.raises(NothingHeld):
-        await world.publisher.release(later, lambda _db: None)
+    with pytest.raises(NotFrozen):
+        await world.publisher.resume(later, lambda _db: None)
 
 
 async def test_a_rollback_never_brings_back_what_was_quarantined(world: World) -> None:
@@ -444,7 +444,7 @@ async def test_an_unknown_serial_is_refused_and_holds_nothing(world: World) -> N
     await world.publisher.publish("start", NOON)
     with pytest.raises(NoSuchPublication):
         await world.publisher.roll_back(99, "typo", NOON, lambda _db: None)
-    assert await world.storage.read(store.hold) is None
+    assert await world.storage.read(store.freeze) is None
 
 
 async def test_only_so_many_publications_are_kept_but_the_held_one_always(tmp_path: Path) -> None:

@@ -9,11 +9,10 @@ from litestar.routes import HTTPRoute
 from app.access.guards import Guard
 from app.access.roles import Role
 from app.config import Config
-from app.web.api_contract import CONTRACTS
 from app.web.application import create_application
 from tests.server import REPOSITORY, Server
 from tests.web.answers import accepted, refused
-from tests.web.routes import Operation, all_operations
+from tests.web.routes import Operation, all_operations, all_promises
 
 OPEN = {
     "GET /health",
@@ -59,6 +58,7 @@ OPEN_TO_REPORTS = {
 """What `access.anonymous_report` may open: numbers, and reports that count for nobody."""
 
 OPERATIONS = all_operations()
+PROMISES = all_promises()
 GUARDED = [operation for operation in OPERATIONS if operation.roles and not operation.monitor]
 
 
@@ -140,7 +140,7 @@ def test_without_a_key_the_open_ones_answer(name: str, server: Server) -> None:
 
 
 def test_every_route_is_described_and_nothing_else() -> None:
-    assert {str(operation) for operation in OPERATIONS} == set(CONTRACTS)
+    assert {str(operation) for operation in OPERATIONS} == set(PROMISES)
 
 
 def test_the_description_says_who_may(server: Server) -> None:
@@ -155,7 +155,7 @@ def test_the_description_says_who_may(server: Server) -> None:
 
 def with_and_without_body() -> list[Operation]:
     """But for those that take a file, of which any bytes can be one."""
-    return [o for o in OPERATIONS if o.method != "GET" and CONTRACTS[str(o)].body is not bytes]
+    return [o for o in OPERATIONS if o.method != "GET" and not PROMISES[str(o)].takes_file]
 
 
 @pytest.mark.parametrize("operation", with_and_without_body(), ids=str)
@@ -165,7 +165,7 @@ def test_the_description_knows_which_routes_read_a_body(operation: Operation, se
     with server.client(server.issue(role)) as client:
         response = client.request(operation.method, operation.filled, content=b"null")
     reads = response.status_code == 400 and "must be a JSON object" in response.text
-    assert reads == (CONTRACTS[str(operation)].body is not None), response.text
+    assert reads == PROMISES[str(operation)].takes_body, response.text
 
 
 def test_the_open_door_for_registration_can_be_shut(tmp_path_factory: pytest.TempPathFactory) -> None:

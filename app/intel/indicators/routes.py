@@ -8,8 +8,8 @@ from litestar.types import ASGIApp
 from msgspec import Meta
 
 from app.access.guards import actor_of, instant_of, principal_of, require, require_reader
+from app.access.principal import Actor
 from app.access.roles import Role
-from app.consensus.review import By
 from app.http.body import read_body
 from app.http.envelope import AnyRequest, answer
 from app.http.paging import cursor_for, page_of
@@ -97,7 +97,7 @@ async def add_indicator(request: AnyRequest) -> Response[bytes]:
         reputation=body.reputation,
         category=bounded(body.category, MAX_CATEGORY) or "manual",
         reason=body.reason,
-        by=_by(request),
+        actor=_by(request),
     )
     return answer(request, entry, status=201)
 
@@ -134,8 +134,8 @@ def _reputation(text: str | None) -> int:
     return int(text)
 
 
-def _by(request: AnyRequest) -> By:
-    return By(actor_of(request), principal_of(request).address, instant_of(request))
+def _by(request: AnyRequest) -> Actor:
+    return Actor(actor_of(request), principal_of(request).address, instant_of(request))
 
 
 def _intel(request: AnyRequest) -> Intel:

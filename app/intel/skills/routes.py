@@ -9,8 +9,8 @@ from litestar.types import ASGIApp
 from msgspec import Meta
 
 from app.access.guards import actor_of, instant_of, principal_of, require, require_reader, require_reporter
+from app.access.principal import Actor
 from app.access.roles import Role
-from app.consensus.review import By
 from app.http.body import read_body
 from app.http.envelope import AnyRequest, answer, request_id
 from app.http.paging import cursor_for, page_of
@@ -24,7 +24,7 @@ from app.intel.skills.served import BlackTerms, blacklist, since_text, whitelist
 from app.intel.skills.store import NewReport, NewVote, list_reports
 from app.intel.skills.verdict import CONFIRMATIONS, LEVELS, MIN_AVERAGE_RISK, normal_name
 from app.privacy.anonymisation import Pseudonyms, bounded
-from app.publication.edition import tail
+from app.publication.served_set import closing
 
 MAX_NAME, MAX_HASH, MAX_FINDINGS, MAX_REASON = 200, 128, 50, 500
 _admins = [require(Role.ADMIN)]
@@ -112,7 +112,7 @@ async def show_blacklist(request: AnyRequest) -> ASGIApp:
         since=since_text(_since(query.get("since"))),
     )
     page = await _intel(request).skill_list.page(("black", terms), lambda skills: blacklist(skills, terms))
-    return page.answer(request, JSON, tail(request_id(request)))
+    return page.answer(request, JSON, closing(request_id(request)))
 
 
 @post("/api/skill-blacklist", guards=_admins)
@@ -149,7 +149,7 @@ async def show_whitelist(request: AnyRequest) -> ASGIApp:
     await READERS.admit(request)
     since = since_text(_since(request.query_params.get("since")))
     page = await _intel(request).skill_list.page(("white", since), lambda skills: whitelist(skills, since))
-    return page.answer(request, JSON, tail(request_id(request)))
+    return page.answer(request, JSON, closing(request_id(request)))
 
 
 @get("/api/skill-whitelist/all", guards=_admins)
@@ -251,8 +251,8 @@ def _since(text: str | None) -> datetime | None:
         raise bad_request("since: an instant such as 2027-01-31T00:00:00Z", "since") from error
 
 
-def _by(request: AnyRequest) -> By:
-    return By(actor_of(request), principal_of(request).address, instant_of(request))
+def _by(request: AnyRequest) -> Actor:
+    return Actor(actor_of(request), principal_of(request).address, instant_of(request))
 
 
 def _intel(request: AnyRequest) -> Intel:

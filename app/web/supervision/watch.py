@@ -43,14 +43,14 @@ async def watch(
     does not mend that, and silence is none.
     """
     interval = supervisor.watchdog_seconds / 3 if supervisor.watchdog_seconds else IDLE_SECONDS
-    if publisher.edition is None:
+    if publisher.served is None:
         supervisor.tell("STATUS=Building the first publication")
-    while publisher.edition is None:
+    while publisher.served is None:
         await pause(UNPUBLISHED_SECONDS)
     ready, told = False, ""
     while True:
         takes_writes = await database_answers(storage)
-        status = f"STATUS=Serving publication {publisher.edition.serial}"
+        status = f"STATUS=Serving publication {publisher.served.serial}"
         if not takes_writes:
             status += f"; {NO_WRITES}"
         fields = [] if status == told else [status]
