@@ -5,7 +5,6 @@ from typing import Any, Literal
 import msgspec
 
 from app.access.keys import KeyRecord
-from app.federation.status import PullProgress
 from app.intel.reports.threats import Event
 from app.intel.skills.routes import SkillToBlock, SkillVote
 from app.signing.keys import KeyUse
@@ -144,39 +143,6 @@ class WithdrawnRule(msgspec.Struct, rename="camel"):
 
     rule_id: str
     state: Literal["withdrawn"]
-
-
-class SetAsideRule(msgspec.Struct, rename="camel"):
-    """A rule that an upstream offers and that is not taken, and why; without an id, by upstream's name for it."""
-
-    rule_id: str
-    reason: str
-
-
-class RunningPull(msgspec.Struct):
-    """`POST .../sync`: the pull that was started or joined."""
-
-    pull: PullProgress
-
-
-class LastPull(msgspec.Struct):
-    """`GET .../pull`: the running or last pull; null when there was none since the server started."""
-
-    pull: PullProgress | None
-
-
-class ApprovedChanges(msgspec.Struct):
-    """Rule ids, and the serial of the publication that follows; null when nothing new is published (yet)."""
-
-    approved: list[str]
-    published: int | None
-
-
-class RefusedChanges(msgspec.Struct):
-    """Rule ids; nothing is published by a refusal."""
-
-    refused: list[str]
-    published: None
 
 
 class JwkSet(msgspec.Struct):

@@ -12,11 +12,6 @@ from app.access.chain import ChainReport
 from app.access.keys import KeyRecord
 from app.access.roles import Role
 from app.access.routes import HeldKey, NewKey, NewPartnerKey, Registration
-from app.federation.bundle_routes import ImportedBundle
-from app.federation.pending_store import PendingChange, PendingState
-from app.federation.routes import ChangeApproval, ChangeRejection, PendingChangeDetail
-from app.federation.status import UpstreamStatus
-from app.federation.versions_store import UpstreamVersion
 from app.fleet.agents import FleetAgent, Standing
 from app.fleet.manager import AgentEvent, AgentHeartbeat, AgentRegistration, DeviceHeartbeat
 from app.fleet.routes import Recorded, RegisteredAgent, Stale
@@ -141,27 +136,11 @@ CONTRACTS: Mapping[str, Contract] = {
     "GET /api/admin/rules/{rule_id}": Contract(list[HeldRule]),
     "POST /api/admin/rules/import": Contract(list[Imported], body=ImportBody),
     "POST /api/admin/rules/{rule_id}/withdraw": Contract(answers.WithdrawnRule, body=WithdrawBody),
-    "GET /api/admin/upstreams": Contract(list[UpstreamStatus]),
-    "GET /api/admin/upstreams/{name}": Contract(UpstreamStatus),
-    "GET /api/admin/upstreams/{name}/set-aside": _listed(list[answers.SetAsideRule]),
-    "GET /api/admin/upstreams/{name}/versions": _listed(list[UpstreamVersion]),
-    "POST /api/admin/upstreams/{name}/sync": Contract(answers.RunningPull, status=(202,)),
-    "GET /api/admin/upstreams/{name}/pull": Contract(answers.LastPull),
-    "GET /api/admin/upstreams/{name}/held": _listed(list[PendingChange], state=PendingState),
-    "GET /api/admin/upstreams/{name}/held/{rule_id}": Contract(PendingChangeDetail),
-    "POST /api/admin/upstreams/{name}/approve": Contract(answers.ApprovedChanges, body=ChangeApproval),
-    "POST /api/admin/upstreams/{name}/refuse": Contract(answers.RefusedChanges, body=ChangeRejection),
     "GET /api/admin/overlay": _listed(list[OverlayEntry], rule=str, state=State),
     "POST /api/admin/overlay": Contract(OverlayEntry, body=AnyNewEntry, status=(201,)),
     "GET /api/admin/overlay/{entry_id}": Contract(Compared),
     "DELETE /api/admin/overlay/{entry_id}": Contract(answers.RemovedEntry, query={"reason": str}),
     "GET /api/admin/bundles/export": Contract(bytes, query={"since": Since}, media=FILE),
-    "POST /api/admin/bundles/import": Contract(
-        ImportedBundle,
-        body=bytes,
-        accepts=FILE,
-        query={"upstream": Text, "force": bool, "reason": Annotated[str, Meta(min_length=1, max_length=500)]},
-    ),
     "GET /api/publications": _listed(list[answers.Publication]),
     "GET /api/publications/current": Contract(answers.SignedPublication),
     "GET /api/publications/diff": Contract(answers.PublicationDiff, query={"from": Serial, "to": Serial}),

@@ -18,7 +18,8 @@ from app.config import Config
 from app.consensus.errors import ConsensusError
 from app.consensus.routes import consensus_handlers, consensus_problem
 from app.federation.bundle_routes import bundle_import_handlers
-from app.federation.routes import federation_handlers
+from app.federation.errors import FederationError
+from app.federation.routes import federation_handlers, federation_problem
 from app.fleet.routes import fleet_handlers
 from app.http.envelope import Answer
 from app.http.problem import Problem
@@ -69,6 +70,7 @@ DEPENDENCIES: Mapping[str, Provide] = {
         "federation",
         "freshness",
         "gatekeeper",
+        "inspect_sandbox",
         "intel",
         "overlays",
         "pseudonyms",
@@ -85,6 +87,7 @@ DEPENDENCIES: Mapping[str, Provide] = {
 ERROR_HANDLERS: dict[int | type[Exception], Any] = {
     Problem: on_problem,
     ConsensusError: refused_as(consensus_problem),
+    FederationError: refused_as(federation_problem),
     HTTPException: on_http_exception,
     StorageUnavailable: on_storage_unavailable,
     SandboxClosed: on_sandbox_closed,
