@@ -29,7 +29,7 @@ With a state folder `folder` and a rule file in `folder / "rules"`:
 ...     await storage.write(lambda db: store.sync_rows(db, [upstream]))
 ...     pulls = PullQueue(storage, folder / "spool", publish)
 ...     for _ in range(2):
-...         result = await pulls.start(upstream, datetime.now(UTC)).task
+...         result = await pulls.start(upstream, datetime.now().astimezone()).task
 ...         print(result.outcome, result.added, result.held)
 ...     await storage.close()
 >>> asyncio.run(pull_twice())

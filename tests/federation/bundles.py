@@ -1,4 +1,4 @@
-"""An exporter without an instance: it publishes sets of rules and bundles them, honestly or not."""
+"""An exporter without an instance: it publishes sets of rules and bundles them, rightly or tampered with."""
 
 import hashlib
 import io
@@ -92,14 +92,14 @@ class Exporter:
         )
 
     def bundle(self, since: int = 0) -> bytes:
-        """An honest bundle."""
+        """A right bundle."""
         manifest = self.manifest(since)
         texts = {sha256(text): text for text in self.sets[-1].values()}
         listed = ((digest, texts[digest]) for digest in manifest.texts)
         return b"".join(write_bundle(manifest, self._chain(since), listed, self.key))
 
     def claiming(self, since: int = 0, /, **claims: Any) -> bytes:
-        """A bundle whose manifest, correctly signed, says something else; its members stay the honest ones."""
+        """A bundle whose manifest, correctly signed, says something else; its members stay as they are."""
         said = msgspec.to_builtins(self.manifest(since)) | claims
         return with_manifest(self.bundle(since), sign("bundle+jwt", said, self.key))
 

@@ -76,7 +76,7 @@ class TestTls:
         self, pull: Pull, authority: Authority
     ) -> None:
         with Simulator(start=START, tls=authority) as simulator:
-            simulator.lie = "truncate"
+            simulator.fault = "truncate"
             upstream = LiveUpstream(name="up", url=simulator.url, ca_file=str(authority.file))
             assert code(pull(upstream)) == "truncated"
 
@@ -171,13 +171,13 @@ class TestBody:
 
 def test_what_says_that_it_is_too_large_is_not_fetched(pull: Pull, simulator: Simulator) -> None:
     simulator.rules = {"ATR-2026-00001": "x" * 200_000}
-    simulator.lie = "restamp"  # any: then it does not compress
+    simulator.fault = "restamp"  # any: then it does not compress
     failed = pull(LiveUpstream(name="up", url=simulator.url, max_bytes=65_536))
     assert (code(failed), failed.received) == ("too-large", 0)
 
 
 def test_a_sign_in_page_is_told_as_one(pull: Pull, simulator: Simulator) -> None:
-    simulator.lie = "html"
+    simulator.fault = "html"
     failed = pull(LiveUpstream(name="up", url=simulator.url))
     assert failed.failure is not None
     assert "captive portal" in failed.failure.message

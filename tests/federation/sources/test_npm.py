@@ -21,7 +21,7 @@ UPSTREAM = NpmUpstream(name="up")
 
 
 def test_nothing_that_leads_out_of_the_package_is_taken(simulator: Simulator, pull: Pull, spool: str) -> None:
-    simulator.lie = "evil_tar"
+    simulator.fault = "evil_tar"
     collected = pull(NpmUpstream(name="up", url=simulator.url))
     assert sorted(texts(collected, spool).values()) == sorted(simulator.rules.values())
     assert {item.name for item in collected.items} == {
@@ -34,7 +34,7 @@ def test_a_tarball_on_another_host_is_fetched_from_the_registry(
 ) -> None:
     monkeypatch.setenv("UP_KEY", "the-key")
     simulator.key = "the-key"
-    simulator.lie = "tarball_elsewhere"
+    simulator.fault = "tarball_elsewhere"
     collected = pull(NpmUpstream(name="up", url=simulator.url, key="env:UP_KEY"))
     assert collected.outcome == "changed"
     assert simulator.asked(f"/{PACKAGE}/-/{PACKAGE}-4.0.0.tgz") == 1

@@ -48,7 +48,7 @@ class Folder:
 
 
 @dataclass
-class World:
+class FederationHarness:
     folder: Path
     storage: Storage
     federation: Federation = field(init=False)
@@ -68,7 +68,7 @@ class World:
         )
 
     async def configure(self, *upstreams: Upstream) -> None:
-        """Start anew with this configuration, as a restart would."""
+        """Start again with this configuration, as a restart would."""
         if hasattr(self, "federation"):
             await self.federation.close()
         self.upstreams = list(upstreams)
@@ -130,10 +130,10 @@ class World:
 
 
 @asynccontextmanager
-async def world_in(folder: Path) -> AsyncIterator[World]:
+async def harness_in(folder: Path) -> AsyncIterator[FederationHarness]:
     """An instance that pulls from one folder, `atr`, under the policy `mirror`."""
     storage = Storage(folder)
-    made = World(folder, storage)
+    made = FederationHarness(folder, storage)
     await made.configure(made.directory())
     yield made
     await made.federation.close()

@@ -26,7 +26,7 @@ from app.rules.validate import Profile
 from app.storage.connection import open_writer
 from app.storage.migrate import migrate
 from tests.example_rules import rule_text
-from tests.federation.world import START
+from tests.federation.harness import START
 
 IDS = [f"ATR-2026-{number:05d}" for number in range(1, 5)]
 Offered = tuple[int, Source]

@@ -24,7 +24,7 @@ from app.federation.upstream import (
 )
 from app.http.timestamps import to_text
 from app.sandbox import Sandbox, SandboxError
-from tests.federation.poison import ALIAS_BOMB
+from tests.federation.hostile_entries import ALIAS_BOMB
 from tests.federation.simulator import Simulator
 from tests.federation.sources.conftest import IDS, START, code
 
@@ -72,16 +72,16 @@ async def test_failures_are_answers_and_not_exceptions(
     sandbox: Sandbox, simulator: Simulator, spool: str
 ) -> None:
     upstream = LiveUpstream(name="up", url=simulator.url)
-    simulator.lie = "too_many"
+    simulator.fault = "too_many"
     failed = await sandbox.call(collect, upstream, Memory(), NOW, spool)
     assert failed.failure is not None
     assert (failed.failure.code, failed.failure.retry_after, failed.requests) == ("too-fast", 120.0, 1)
-    simulator.lie = "bomb"
+    simulator.fault = "bomb"
     assert code(await sandbox.call(collect, upstream, Memory(), NOW, spool)) == "too-large"
     gone = DirectoryUpstream(name="d", path="/nowhere/at/all")
     assert code(await sandbox.call(collect, gone, Memory(), NOW, spool)) == "not-found"
     nowhere = "/proc/threatcloud/spool/up.pull"
-    simulator.lie = None
+    simulator.fault = None
     assert code(await sandbox.call(collect, upstream, Memory(), NOW, nowhere)) in {"not-found", "unreadable"}
 
 
