@@ -108,7 +108,7 @@ class Jobs:
 
     async def settle_overlay(self) -> None:
         """Let overlay entries end whose time is over; publishes when that changed the set."""
-        await self._overlays.settle(datetime.now(UTC))
+        await self._overlays.recompute(datetime.now(UTC))
 
     async def write_pull_counts(self, *, everything: bool = False) -> None:
         """Write the finished hours' 304s to the audit log, one row per key and hour."""

@@ -69,7 +69,7 @@ def _instance(folder: Path) -> Iterator[tuple[Server, Registry]]:
         server.start()
         try:
             (folder / "own.yaml").write_text(rule_text())
-            server.cli("rules", "import", str(folder / "own.yaml"))
+            server.cli("rule", "import", str(folder / "own.yaml"))
             while not registry.asked:
                 time.sleep(0.01)
             registry.is_open = True

@@ -61,7 +61,7 @@ class FleetRun:
 def measure(folder: Path, rules: Path, size: Size) -> FleetRun:
     """Make an instance with rules, lists and keys, start it, and let the fleet come."""
     server = Server(folder).start()
-    server.cli("rules", "import", str(rules))
+    server.cli("rule", "import", str(rules))
     server.stop()
     fill_lists(server)
     begin = perf_counter()

@@ -27,7 +27,7 @@ GENEROUS: dict[str, Any] = {
 def open_instance(folder: Path, rules: Path) -> Server:
     """Start an instance and import the published rules."""
     server = Server(folder, **GENEROUS).start()
-    server.cli("rules", "import", str(rules))
+    server.cli("rule", "import", str(rules))
     return server
 
 

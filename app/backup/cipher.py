@@ -1,4 +1,4 @@
-"""Encryption with age (X25519): whoever backs up needs the public keys only.
+"""Encryption with age (X25519): making a backup needs the public keys only.
 
 The identities, which decrypt, stay with the admins. Each backup is also encrypted for an identity that is made for
 that run and thrown away after it, so that the file can be read again and checked as it lies on the disk.
@@ -18,7 +18,7 @@ _PREFIX = "AGE-SECRET-KEY-"
 
 
 def read_recipients(texts: Iterable[str]) -> list[Recipient]:
-    """Public keys from their text; raises `ValueError`."""
+    """Parse public keys; raise `ValueError`."""
     return [_recipient(text) for text in texts]
 
 
@@ -31,12 +31,12 @@ def _recipient(text: str) -> Recipient:
 
 
 def new_identity() -> Identity:
-    """A key pair."""
+    """Make a key pair."""
     return x25519.Identity.generate()
 
 
 def read_identities(text: str) -> list[Identity]:
-    """The identities of a file as `keygen` or `age-keygen` writes it; raises `BackupError`."""
+    """Parse the identities of a file as `keygen` or `age-keygen` writes it; raise `BackupError`."""
     lines = [line for line in map(str.strip, text.splitlines()) if line and not line.startswith("#")]
     try:
         found = [x25519.Identity.from_str(line) for line in lines]
@@ -50,7 +50,7 @@ def read_identities(text: str) -> list[Identity]:
 def encrypt(pieces: Iterable[bytes], target: BinaryIO, recipients: Sequence[Recipient]) -> None:
     """Write the pieces, none of them empty, to `target`, encrypted.
 
-    Raises `OSError`, or what making a piece raises.
+    Raise `OSError`, or what making a piece raises.
     """
     ends = _Ends(pieces, target)
     try:
@@ -60,7 +60,7 @@ def encrypt(pieces: Iterable[bytes], target: BinaryIO, recipients: Sequence[Reci
 
 
 def decrypt(source: Iterable[bytes], target: BinaryIO, identities: Sequence[Identity]) -> None:
-    """Write what the pieces of `source` hold to `target`; raises `BackupError`, `OSError`, or what a piece raises."""
+    """Decrypt the pieces of `source` into `target`; raise `BackupError`, `OSError`, or what a piece raises."""
     ends = _Ends(source, target)
     try:
         pyrage.decrypt_io(ends, ends, list(identities))
@@ -73,7 +73,8 @@ def decrypt(source: Iterable[bytes], target: BinaryIO, identities: Sequence[Iden
 
 
 class _Ends:
-    """What pyrage reads from and writes to. It passes on the text of an exception only; `error` is the exception."""
+    """The object that pyrage reads from and writes to. pyrage keeps only the text of an exception; `error` is the
+    exception itself."""
 
     def __init__(self, pieces: Iterable[bytes], target: BinaryIO) -> None:
         self._pieces = iter(pieces)
@@ -82,7 +83,7 @@ class _Ends:
         self.error: Exception | None = None
 
     def read(self, size: int) -> bytes:
-        """At most `size` bytes; none at the end."""
+        """Return at most `size` bytes; none at the end."""
         try:
             self._ready = self._ready or next(self._pieces, b"")
         except Exception as error:
@@ -100,4 +101,4 @@ class _Ends:
             raise
 
     def flush(self) -> None:
-        """Nothing: the target is flushed by whoever opened it."""
+        """Do nothing: the opener of the target flushes it."""

@@ -1,4 +1,4 @@
-"""What can go wrong with a backup."""
+"""The one error of backups."""
 
 
 class BackupError(Exception):

@@ -1,4 +1,4 @@
-"""Settings of backups."""
+"""The settings of backups."""
 
 from typing import Annotated, Literal
 
@@ -24,5 +24,5 @@ class BackupPolicy(msgspec.Struct, frozen=True, kw_only=True):
             read_recipients(self.recipients)
 
     def with_keys(self, *, encrypted: bool) -> bool:
-        """Are the private keys to be in a backup?"""
+        """Return True when the private keys go into a backup."""
         return self.keys == "always" or (self.keys == "encrypted" and encrypted)

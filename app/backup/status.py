@@ -1,4 +1,4 @@
-"""How the last backups went, in `<state>/backup.json`: for `/metrics`, `doctor` and whoever else asks."""
+"""The status of the last backups, in `<state>/backup.json`: for `/metrics`, `doctor` and other readers."""
 
 import os
 import secrets
@@ -9,7 +9,7 @@ import msgspec
 FILE = "backup.json"
 
 
-class Verified(msgspec.Struct, frozen=True):
+class VerifiedBackup(msgspec.Struct, frozen=True):
     """The last backup that was made and verified; `keys`: the private keys are in it."""
 
     at: str
@@ -20,35 +20,35 @@ class Verified(msgspec.Struct, frozen=True):
     keys: bool
 
 
-class Failed(msgspec.Struct, frozen=True):
-    """The last one that could not be made, and why."""
+class FailedBackup(msgspec.Struct, frozen=True):
+    """The last backup that could not be made, and why."""
 
     at: str
     why: str
 
 
 class BackupStatus(msgspec.Struct, frozen=True):
-    """Each None as long as there was none."""
+    """The last verified backup and the last failure; each None as long as there was none."""
 
-    verified: Verified | None = None
-    failed: Failed | None = None
+    verified: VerifiedBackup | None = None
+    failed: FailedBackup | None = None
 
     @property
     def is_failing(self) -> bool:
-        """Did the newest attempt fail?"""
+        """True when the newest attempt failed."""
         return self.failed is not None and (self.verified is None or self.verified.at < self.failed.at)
 
 
-def read_status(state_dir: Path) -> BackupStatus:
-    """The status; one that is missing or cannot be read is that of an instance without backups."""
+def read_backup_status(state_dir: Path) -> BackupStatus:
+    """Return the status; a missing or unreadable one counts as that of an instance without backups."""
     try:
         return msgspec.json.decode((state_dir / FILE).read_bytes(), type=BackupStatus)
     except (OSError, msgspec.MsgspecError):
         return BackupStatus()
 
 
-def write_status(state_dir: Path, status: BackupStatus) -> None:
-    """Replace the status, whole or not at all; raises `OSError`."""
+def write_backup_status(state_dir: Path, status: BackupStatus) -> None:
+    """Replace the status, whole or not at all; raise `OSError`."""
     partial = state_dir / f".{FILE}.{secrets.token_hex(4)}"
     try:
         fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

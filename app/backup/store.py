@@ -1,4 +1,4 @@
-"""What a backup wants to know of a database, and what has to be true of it."""
+"""The SQL of backups: facts about a database file, and the checks that it must pass."""
 
 import hashlib
 import sqlite3
@@ -15,28 +15,28 @@ from app.access import audit
 from app.access.chain import GENESIS
 from app.access.principal import LOCAL
 from app.backup.errors import BackupError
-from app.backup.manifest import Chain, Contents, Newest
-from app.bundles.format import Published
-from app.federation.sources.collected import SourceError
+from app.backup.manifest import AuditHead, DatabaseContents, NewestPublication
+from app.bundles.format import PublicationClaims
 from app.publication import store as publications
 from app.publication.compose import set_digest
 from app.rules.digest import text_digest
-from app.signing.jws import read_statement
+from app.rules.store import text_of
+from app.signing.jws import StatementError, read_statement
 from app.storage.connection import open_reader
 from app.storage.schema import MIGRATIONS, migrations
 
 T = TypeVar("T")
 
 
-def describe(path: Path) -> Contents:
-    """What the database says of itself; raises `BackupError` when it cannot be read."""
-    return _reading(path, _contents)
+def describe_database(path: Path) -> DatabaseContents:
+    """Return the facts about a database; raise `BackupError` when it cannot be read."""
+    return _read(path, _contents)
 
 
-def bring_up(path: Path) -> tuple[str, ...]:
-    """Give a copy this release's schema; returns the migrations that it had.
+def migrate_copy(path: Path) -> tuple[str, ...]:
+    """Give a copy this release's schema; return the migrations that it had.
 
-    Raises `BackupError` when it is damaged or of a newer release.
+    Raise `BackupError` when it is damaged or of a newer release.
     """
     had = migrations_of(path)
     check_release(had)
@@ -51,14 +51,14 @@ def bring_up(path: Path) -> tuple[str, ...]:
     return had
 
 
-def prove(path: Path, keys: Sequence[Ed25519PublicKey]) -> Contents:
+def verify_database(path: Path, keys: Sequence[Ed25519PublicKey]) -> DatabaseContents:
     """Check all of a database of this release; `keys` are the public manifest keys of its instance.
 
     SQLite's integrity check, the audit chain from its first entry, and the newest publication: signed by
-    one of the keys, and made of just the rules and texts that are there. Raises `BackupError`.
+    one of the keys, and made of just the rules and texts that are there. Raise `BackupError`.
     """
 
-    def examine(db: Database) -> Contents:
+    def check(db: Database) -> DatabaseContents:
         _check_integrity(db)
         _check_audit(db)
         contents = _contents(db)
@@ -66,28 +66,28 @@ def prove(path: Path, keys: Sequence[Ed25519PublicKey]) -> Contents:
             _check_publication(db, contents.issuer, keys)
         return contents
 
-    return _reading(path, examine)
+    return _read(path, check)
 
 
 def check_sound(path: Path) -> None:
-    """SQLite's integrity check and the audit chain, for a database of whatever release; raises `BackupError`."""
+    """Check SQLite's integrity and the audit chain of a database of any release; raise `BackupError`."""
 
-    def examine(db: Database) -> None:
+    def check(db: Database) -> None:
         _check_integrity(db)
         _check_audit(db)
 
-    _reading(path, examine)
+    _read(path, check)
 
 
 def migrations_of(path: Path) -> tuple[str, ...]:
-    """The migrations that a database has; raises `BackupError` when it cannot be read."""
-    return _reading(path, _applied)
+    """Return the migrations that a database has; raise `BackupError` when it cannot be read."""
+    return _read(path, _applied)
 
 
-def loads(path: Path) -> bool:
-    """Can the newest publication be served as it is kept? False where it has to be built anew, which is no harm.
+def can_serve_as_kept(path: Path) -> bool:
+    """Return True when the newest publication can be served as it is kept; otherwise it is built again, without harm.
 
-    Raises `BackupError` when what is kept is not understood.
+    Raise `BackupError` when what is kept is not understood.
     """
 
     def load(db: Database) -> bool:
@@ -97,7 +97,7 @@ def loads(path: Path) -> bool:
         except (msgspec.MsgspecError, ValueError) as error:
             raise BackupError(f"the newest publication cannot be loaded: {error}") from error
 
-    return _reading(path, load)
+    return _read(path, load)
 
 
 def check_release(found: Sequence[str]) -> None:
@@ -109,10 +109,10 @@ def check_release(found: Sequence[str]) -> None:
         )
 
 
-def note_restored(path: Path, target: str, operator: str, detail: dict[str, Any], now: datetime) -> None:
-    """Add the entry `instance.restored` to the audit log of a database that nobody else has open.
+def audit_restore(path: Path, target: str, operator: str, detail: dict[str, Any], now: datetime) -> None:
+    """Add the entry `instance.restored` to the audit log of a database that no other process has open.
 
-    Afterwards the file is complete in itself, whatever journal it had. Raises `BackupError`.
+    Afterwards the file is complete in itself, whatever journal it had. Raise `BackupError`.
     """
     connection = sqlite3.connect(path, isolation_level=None)
     try:
@@ -134,7 +134,7 @@ def _applied(db: Database) -> tuple[str, ...]:
     return tuple(row[0] for row in rows)
 
 
-def _reading(path: Path, query: Callable[[Database], T]) -> T:
+def _read(path: Path, query: Callable[[Database], T]) -> T:
     try:
         db = open_reader(path)
         try:
@@ -160,22 +160,22 @@ def _check_audit(db: Database) -> None:
         raise BackupError(f"its audit log is broken at entry {report.broken_at}: {report.why}")
 
 
-def _contents(db: Database) -> Contents:
+def _contents(db: Database) -> DatabaseContents:
     row = db.execute("SELECT value FROM instance WHERE name = 'id'").fetchone()
     if row is None:
         raise BackupError("the database is of no instance: start the server once")
     entries, head = db.execute(
         "SELECT (SELECT count(*) FROM audit), (SELECT hash FROM audit ORDER BY id DESC LIMIT 1)"
     ).fetchone()
-    return Contents(
+    return DatabaseContents(
         issuer=f"urn:threatcloud:{row[0]}",
         migrations=_applied(db),
         publication=_newest(db),
-        audit=Chain(entries, head or GENESIS),
+        audit=AuditHead(entries, head or GENESIS),
     )
 
 
-def _newest(db: Database) -> Newest | None:
+def _newest(db: Database) -> NewestPublication | None:
     record = publications.latest(db)
     if record is None:
         return None
@@ -187,7 +187,7 @@ def _newest(db: Database) -> Newest | None:
         etag = msgspec.msgpack.decode(row[0], type=tuple[str, msgspec.Raw])[0] if row else None
     except msgspec.MsgspecError as error:
         raise BackupError(f"the newest publication cannot be loaded: {error}") from error
-    return Newest(record.serial, etag, hashlib.sha256(record.manifest.encode()).hexdigest())
+    return NewestPublication(record.serial, etag, hashlib.sha256(record.manifest.encode()).hexdigest())
 
 
 def _check_publication(db: Database, issuer: str, keys: Sequence[Ed25519PublicKey]) -> None:
@@ -196,11 +196,11 @@ def _check_publication(db: Database, issuer: str, keys: Sequence[Ed25519PublicKe
     what = f"publication {record.serial}"
     try:
         token = record.manifest.encode()
-        said = read_statement("publication+jwt", token, keys, Published, what)
-    except SourceError as error:
+        said = read_statement("publication+jwt", token, keys, PublicationClaims, what)
+    except StatementError as error:
         raise BackupError(str(error)) from None
     members = publications.published_members(db, record.serial)
-    found = Published(
+    found = PublicationClaims(
         iss=issuer,
         serial=record.serial,
         published_at=record.published_at,
@@ -211,6 +211,6 @@ def _check_publication(db: Database, issuer: str, keys: Sequence[Ed25519PublicKe
     if said != found or said.digest != record.digest:
         raise BackupError(f"{what} is not the set that was signed")
     for digest in set(said.rules.values()):
-        row = db.execute("SELECT text FROM rule_text WHERE digest = ?", [digest]).fetchone()
-        if row is None or text_digest(row[0]) != digest:
+        text = text_of(db, digest)
+        if text is None or text_digest(text) != digest:
             raise BackupError(f"{what} lacks the text {digest}, or has another one")

@@ -1,47 +1,81 @@
-"""Bundles: a whole set of rules, or what changed in it, in one signed file (decision 0013).
+"""The format of bundles: a whole set of rules, or what changed in it, in one signed file (decision 0013).
 
 `manifest.jwt` comes first and is signed by the exporter's manifest key. It lists everything that follows by
-SHA-256, in order: `publications/<serial>.jwt`, the exporter's own signed publication manifests, of which each names
+SHA-256, in order: `publications/<serial>.jwt`, the exporter's own signed publication manifests, each of which names
 the one before; then `texts/<digest>.yaml`, the rule texts. Nothing is believed before the signature fits.
+
+The file is a gzip'd tar in the one spelling of `app.archives`: equal members give equal bytes.
 """
 
 import hashlib
+import tarfile
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Annotated, Final, Literal
+from contextlib import contextmanager
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec import Meta
 
-from app.bundles.archive import Unpacker, pack
-from app.federation.sources.collected import Source, SourceError
+from app.archives import ArchiveError, ArchiveForm, ArchiveReader, pack
 from app.http.problem import quoted
-from app.signing.jws import read_statement, sign
+from app.signing.jws import StatementError, peek_unverified, read_statement, sign
 from app.signing.keys import SigningKey
 
 FORMAT: Final = 1
+MAX_BYTES = 64 * 1024 * 1024
+"""Largest file; 785 published rules take 2.0 MB."""
+MAX_UNPACKED_BYTES = 256 * 1024 * 1024
+"""Largest content, headers included."""
 MANIFEST = "manifest.jwt"
 MAX_STATEMENT_BYTES = 16 * 1024 * 1024
 """Of the manifest and of each publication's; 785 rules take 0.3 MB and 0.1 MB."""
 MAX_TEXT_BYTES = 4 * 65_536
 """The longest rule text that any instance holds: 65,536 characters."""
 
+FORM = ArchiveForm("a bundle", tarfile.USTAR_FORMAT, 0o644, MAX_BYTES, MAX_UNPACKED_BYTES)
+
+BundleErrorCode = Literal[
+    "integrity", "key", "not-found", "shape", "signature", "too-large", "truncated", "unreadable"
+]
+RuleSource = Literal["atr", "atr-community"]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 RuleId = Annotated[str, Meta(min_length=1, max_length=128)]
 Instant = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\Z")]
 Serial = Annotated[int, Meta(ge=1, le=1 << 53)]
 
 
+class BundleError(Exception):
+    """A bundle or a receipt is not accepted, or cannot be written; `code` is stable, the message one sentence."""
+
+    def __init__(self, code: BundleErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.code: BundleErrorCode = code
+
+
+@contextmanager
+def bundle_errors() -> Iterator[None]:
+    """Turn what archives and statements refuse into a `BundleError` with the same code and sentence."""
+    try:
+        yield
+    except StatementError as error:
+        raise BundleError(error.code, str(error)) from error
+    except ArchiveError as error:
+        code = error.code
+        # The reader of bundles uses neither of the two: they are those of archives that others wrote.
+        raise BundleError("unreadable" if code == "too-many" else code, str(error)) from error
+
+
 class BundledRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One rule of the set: its text by digest, what the wire calls its source, and since when it is as it is."""
+    """One rule of the set: digest of its text, its `source` on the wire, and when this text was published."""
 
     digest: Digest
-    source: Source
+    source: RuleSource
     published_at: Instant
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a bundle says of itself; see the module.
+class BundleManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The signed statement about a bundle; see the module.
 
     `since` is 0 in a full bundle: `texts` then has every text of the set, `chain` the last publication alone. In a
     delta, `texts` lacks what the set of publication `since` had, and `chain` has every publication after it.
@@ -74,12 +108,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ValueError("it lacks texts, as only a delta may")
 
 
-class _AnyFormat(msgspec.Struct):
+class _FormatOnly(msgspec.Struct):
     format: int
 
 
-class Published(msgspec.Struct, frozen=True):
-    """What is read of a publication's manifest; an instance of a later version may say more."""
+class PublicationClaims(msgspec.Struct, frozen=True):
+    """The claims of a publication's manifest that are read here; a later version may add more."""
 
     iss: str
     serial: int
@@ -90,16 +124,16 @@ class Published(msgspec.Struct, frozen=True):
 
 
 def digest_of(content: bytes) -> str:
-    """SHA-256 in hex."""
+    """Return the SHA-256 in hex."""
     return hashlib.sha256(content).hexdigest()
 
 
 def write_bundle(
-    manifest: Manifest, publications: Iterable[str], texts: Iterable[tuple[str, str]], key: SigningKey
+    manifest: BundleManifest, publications: Iterable[str], texts: Iterable[tuple[str, str]], key: SigningKey
 ) -> Iterator[bytes]:
-    """The file, piece by piece: publication manifests in order of `chain`, `(digest, text)` in order of `texts`.
+    """Yield the file in pieces: publication manifests in order of `chain`, `(digest, text)` in order of `texts`.
 
-    Equal arguments give equal bytes. Raises `SourceError` (`too-large`).
+    Equal arguments give equal bytes. Raise `BundleError` (`too-large`).
     """
 
     def members() -> Iterator[tuple[str, bytes]]:
@@ -109,73 +143,90 @@ def write_bundle(
         for digest, text in texts:
             yield _text_name(digest), text.encode()
 
-    return pack(members())
+    return pack_members(members())
+
+
+def pack_members(members: Iterable[tuple[str, bytes]]) -> Iterator[bytes]:
+    """Yield the archive of these `(name, content)` in pieces; raise `BundleError` (`too-large`)."""
+    with bundle_errors():
+        yield from pack(FORM, ((name, len(content), [content]) for name, content in members))
+
+
+def peek_manifest(chunks: Iterable[bytes]) -> dict[str, Any]:
+    """Return the claims of a bundle's manifest unverified, to describe a file that our own instance just sent.
+
+    Raise `BundleError`.
+    """
+    with bundle_errors():
+        return peek_unverified(ArchiveReader(FORM, chunks).read(MANIFEST, MAX_STATEMENT_BYTES)).claims
 
 
 class OpenBundle:
-    """A bundle whose manifest and chain are read and found good; `texts` has to be read to the end then.
+    """A bundle whose manifest and chain are read and found good; `texts` must be read to the end then.
 
-    Raises `SourceError`: `signature`, `integrity`, `truncated`, `too-large`, or `shape`, for what is no bundle.
+    Raises `BundleError`: `signature`, `integrity`, `truncated`, `too-large`, or `shape` for what is no bundle.
     """
 
     def __init__(self, chunks: Iterable[bytes], keys: Sequence[Ed25519PublicKey]) -> None:
-        self._archive = Unpacker(chunks)
-        token = self._archive.member(MANIFEST, MAX_STATEMENT_BYTES)
-        version = read_statement("bundle+jwt", token, keys, _AnyFormat, "The manifest").format
-        if version != FORMAT:
-            raise SourceError("shape", f"It has format {version}; this version reads format {FORMAT}.")
-        self.manifest = read_statement("bundle+jwt", token, keys, Manifest, "The manifest")
-        self.previous = self._follow_chain(keys)
+        self._archive = ArchiveReader(FORM, chunks)
+        with bundle_errors():
+            token = self._archive.read(MANIFEST, MAX_STATEMENT_BYTES)
+            version = read_statement("bundle+jwt", token, keys, _FormatOnly, "The manifest").format
+            if version != FORMAT:
+                raise BundleError("shape", f"It has format {version}; this version reads format {FORMAT}.")
+            self.manifest = read_statement("bundle+jwt", token, keys, BundleManifest, "The manifest")
+            self.previous = self._follow_chain(keys)
         """Digest of the publication manifest that the chain continues; None before the first publication."""
 
     def manifest_at(self, serial: int) -> str | None:
-        """Digest of the publication manifest with this serial, for all of the chain and the one before it."""
+        """Return the digest of the publication manifest with this serial: of the chain, or the one before it."""
         place = serial - self.manifest.first
         if place == -1:
             return self.previous
         return self.manifest.chain[place] if 0 <= place < len(self.manifest.chain) else None
 
     def texts(self) -> Iterator[tuple[str, bytes]]:
-        """Every `(digest, text)`, each checked; the whole is good only when this has ended by itself."""
-        for digest in self.manifest.texts:
-            name = _text_name(digest)
-            text = self._archive.member(name, MAX_TEXT_BYTES)
-            if digest_of(text) != digest:
-                raise SourceError("integrity", f"{name} has another digest than the manifest says.")
-            yield digest, text
-        self._archive.finish()
+        """Yield every `(digest, text)`, each checked; the whole is good only when this has ended by itself."""
+        with bundle_errors():
+            for digest in self.manifest.texts:
+                name = _text_name(digest)
+                text = self._archive.read(name, MAX_TEXT_BYTES)
+                if digest_of(text) != digest:
+                    raise BundleError("integrity", f"{name} has another digest than the manifest says.")
+                yield digest, text
+            self._archive.finish()
 
     def _follow_chain(self, keys: Sequence[Ed25519PublicKey]) -> str | None:
         before: str | None = None
         previous: str | None = None
         for serial, digest in enumerate(self.manifest.chain, self.manifest.first):
             name = _publication_name(serial)
-            token = self._archive.member(name, MAX_STATEMENT_BYTES)
+            token = self._archive.read(name, MAX_STATEMENT_BYTES)
             if digest_of(token) != digest:
-                raise SourceError("integrity", f"{name} has another digest than the manifest says.")
-            published = read_statement("publication+jwt", token, keys, Published, name)
+                raise BundleError("integrity", f"{name} has another digest than the manifest says.")
+            published = read_statement("publication+jwt", token, keys, PublicationClaims, name)
             if serial == self.manifest.first:
                 before = published.previous
             elif published.previous != previous:
-                raise SourceError("integrity", f"{name} does not continue the publication before it.")
+                raise BundleError("integrity", f"{name} does not continue the publication before it.")
             if (published.serial, published.iss) != (serial, self.manifest.iss):
-                raise SourceError("integrity", f"{name} is the manifest of another publication.")
+                raise BundleError("integrity", f"{name} is the manifest of another publication.")
             previous = digest
         self._compare(published)
         if self.manifest.since and before is None:
-            raise SourceError("integrity", "Its chain starts before the publication that it continues.")
+            raise BundleError("integrity", "Its chain starts before the publication that it continues.")
         return before
 
-    def _compare(self, last: Published) -> None:
-        """The set must be the one that was published: no rule more, no other text."""
+    def _compare(self, last: PublicationClaims) -> None:
+        """Raise `BundleError` unless the set is the one that was published: no further rule, no other text."""
         manifest = self.manifest
         if (manifest.digest, manifest.published_at) != (last.digest, last.published_at):
-            raise SourceError(
+            raise BundleError(
                 "integrity", "The manifest and the publication in it are not about the same set."
             )
         for rule_id, rule in manifest.rules.items():
             if last.rules.get(rule_id) != rule.digest:
-                raise SourceError("integrity", f"{quoted(rule_id)} is not the rule that was published.")
+                raise BundleError("integrity", f"{quoted(rule_id)} is not the rule that was published.")
 
 
 def _publication_name(serial: int) -> str:

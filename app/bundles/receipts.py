@@ -1,13 +1,12 @@
-"""Receipts: what an instance signs when it has taken in a bundle, to be carried back to whoever exported it."""
+"""Receipts: an importer signs that it has taken in a bundle, for the instance that exported it."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from app.federation.sources.bundle import BundleFacts
-from app.signing.jws import read_statement, sign
+from app.bundles.files import BundleFacts
+from app.bundles.format import bundle_errors
+from app.signing.jws import read_keys, read_statement, sign
 from app.signing.keys import SigningKey
 
 
@@ -25,10 +24,11 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def write_receipt(receipt: Receipt, key: SigningKey) -> str:
-    """The signed receipt (JWS, type `receipt+jwt`)."""
+    """Return the signed receipt (JWS, type `receipt+jwt`)."""
     return sign("receipt+jwt", msgspec.to_builtins(receipt), key)
 
 
-def read_receipt(token: bytes, keys: Sequence[Ed25519PublicKey]) -> Receipt:
-    """Check a receipt against the keys of the instance that took the bundle in; raises `SourceError`."""
-    return read_statement("receipt+jwt", token.strip(), keys, Receipt, "the receipt")
+def read_receipt(token: bytes, pem: bytes) -> Receipt:
+    """Check a receipt against the keys in the importer's PEM file; raise `BundleError`."""
+    with bundle_errors():
+        return read_statement("receipt+jwt", token.strip(), read_keys(pem), Receipt, "the receipt")

@@ -1,10 +1,13 @@
-"""Held changes as people read them: what waits, why, what differs, and the commands that decide."""
+"""Pending changes as text: what waits, why, what differs, and the commands that decide."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from app.cli.output import Part, Styled
+
 SIGNS = {"added": "+", "changed": "~", "withdrawn": "-"}
+STYLES = {"+": "green", "~": "yellow", "-": "red"}
 WHY = {
     "review": "policy `review`: every change waits for an admin",
     "empty": "upstream offers nothing at all any more",
@@ -12,49 +15,50 @@ WHY = {
     "churn": "a larger share of the rules than `max_changed_percent` would be changed",
 }
 DIGEST_CHARACTERS = 12
-"""How much of the digest of a held set a command names; the instance is told the whole of it."""
+"""How much of the digest of a pending set a command names; the instance gets the whole of it."""
 SHORT = 50
 """Values up to this length are shown side by side on one line."""
 
 
-def overview(name: str, changes: Sequence[dict[str, Any]], digest: str) -> str:
-    """Everything that is held from one upstream: reasons on top, commands below."""
+def overview(name: str, changes: Sequence[dict[str, Any]], digest: str) -> list[Part]:
+    """Return everything that is held from one upstream: reasons on top, commands below."""
     if not changes:
-        return f"{name}: nothing is held"
+        return [f"{name}: nothing is held"]
     counts = Counter(change["change"] for change in changes)
     parts = ", ".join(f"{counts[kind]} {kind}" for kind in SIGNS if counts[kind])
-    lines = [f"{name}: {len(changes)} held ({parts})", *_reasons(changes), ""]
+    lines: list[Part] = [f"{name}: {len(changes)} held ({parts})", *_reasons(changes), ""]
     lines += _listed(changes)
     lines += [
         "",
-        f"one rule:  threatcloud upstream held {name} RULE",
+        f"one rule:  threatcloud upstream show-pending {name} RULE",
         f"approve:   threatcloud upstream approve {name} --digest {digest[:DIGEST_CHARACTERS]}",
-        f"refuse:    threatcloud upstream refuse {name} --digest {digest[:DIGEST_CHARACTERS]} --reason '...'",
-        "Rule ids after the name approve or refuse these only.",
+        f"reject:    threatcloud upstream reject {name} --digest {digest[:DIGEST_CHARACTERS]} --reason '...'",
+        "Rule ids after the name approve or reject these only.",
     ]
-    return "\n".join(lines)
+    return lines
 
 
-def refused(name: str, changes: Sequence[dict[str, Any]]) -> str:
-    """What was refused and so is neither applied nor held again: by whom, when and why."""
+def rejected(name: str, changes: Sequence[dict[str, Any]]) -> list[Part]:
+    """Return what was rejected and so is neither applied nor held again: by whom, when and why."""
     if not changes:
-        return f"{name}: nothing is refused"
-    lines = [f"{name}: {len(changes)} refused"]
+        return [f"{name}: nothing is rejected"]
+    lines: list[Part] = [f"{name}: {len(changes)} rejected"]
     for change, line in zip(changes, _listed(changes), strict=True):
         lines += [line, f"    by {change['decidedBy']}, {change['decidedAt']}: {change['note']}"]
     lines += ["", f"apply after all: threatcloud upstream approve {name} RULE"]
-    return "\n".join(lines)
+    return lines
 
 
-def one_change(name: str, change: dict[str, Any]) -> str:
-    """One held change with its differences, field by field; a text that comes or goes is shown whole."""
+def one_change(name: str, change: dict[str, Any]) -> list[Part]:
+    """Return one pending change with its differences, field by field; a text that comes or goes is shown whole."""
     rule_id = change["ruleId"]
-    lines = [
-        f"{SIGNS[change['change']]} {rule_id}: {change['change']}, {change['state']} since {change['heldAt']}"
+    state = "rejected" if change["state"] == "refused" else change["state"]
+    lines: list[Part] = [
+        _signed(SIGNS[change["change"]], f"{rule_id}: {change['change']}, {state} since {change['heldAt']}")
     ]
     lines += [f"  {WHY.get(reason, reason)}" for reason in change["reasons"]]
-    if change["state"] == "refused":
-        lines.append(f"  refused by {change['decidedBy']}, {change['decidedAt']}: {change['note']}")
+    if state == "rejected":
+        lines.append(f"  rejected by {change['decidedBy']}, {change['decidedAt']}: {change['note']}")
     lines.append("")
     if change["change"] == "changed":
         lines += differences(change["fields"])
@@ -63,9 +67,9 @@ def one_change(name: str, change: dict[str, Any]) -> str:
     lines += [
         "",
         f"approve:  threatcloud upstream approve {name} {rule_id}",
-        f"refuse:   threatcloud upstream refuse {name} {rule_id} --reason '...'",
+        f"reject:   threatcloud upstream reject {name} {rule_id} --reason '...'",
     ]
-    return "\n".join(lines)
+    return lines
 
 
 def _reasons(changes: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -75,21 +79,23 @@ def _reasons(changes: Sequence[dict[str, Any]]) -> Iterator[str]:
         yield f"  {sentence}" if count == len(changes) else f"  {sentence} ({count} of them)"
 
 
-def _listed(changes: Sequence[dict[str, Any]]) -> list[str]:
+def _listed(changes: Sequence[dict[str, Any]]) -> list[Part]:
     width = max(len(change["ruleId"]) for change in changes)
     return [
-        f"{SIGNS[c['change']]} {c['ruleId']:<{width}}  {c['severity'] or '-':<13}  {_title(c)}".rstrip()
+        _signed(
+            SIGNS[c["change"]], f"{c['ruleId']:<{width}}  {c['severity'] or '-':<13}  {_title(c)}".rstrip()
+        )
         for c in changes
     ]
 
 
 def _title(change: dict[str, Any]) -> str:
-    """On one line, whatever it holds: a title must not look like a line of ours."""
+    """Return the title on one line: it must not look like a line of ours."""
     return " ".join((change["title"] or "").split())
 
 
-def differences(fields: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Changed fields of a rule, short ones on one line, long ones below each other."""
+def differences(fields: Sequence[dict[str, Any]]) -> Iterator[Part]:
+    """Yield the changed fields of a rule, short ones on one line, long ones below each other."""
     if not fields:
         yield "no field differs: comments, order or layout of the text changed"
     for field in fields:
@@ -102,5 +108,10 @@ def differences(fields: Sequence[dict[str, Any]]) -> Iterator[str]:
             yield f"{field['path']}: {before} -> {after}"
 
 
-def _lines(sign: str, value: str | None) -> list[str]:
-    return [] if value is None else [f"  {sign} {line}" for line in value.splitlines() or [""]]
+def _lines(sign: str, value: str | None) -> list[Part]:
+    lines = [] if value is None else value.splitlines() or [""]
+    return [Styled(f"  {sign} {line}", STYLES[sign]) for line in lines]
+
+
+def _signed(sign: str, text: str) -> Styled:
+    return Styled(sign, STYLES[sign], f" {text}")

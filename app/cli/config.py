@@ -1,4 +1,4 @@
-"""`threatcloud config`: check, show."""
+"""`threatcloud config`: check, show, example."""
 
 from pathlib import Path
 
@@ -12,14 +12,14 @@ from app.config_example import render_example
 
 @click.group()
 def config() -> None:
-    """The configuration."""
+    """Check and show the configuration."""
 
 
 @config.command()
 @config_option
 @json_option
 def check(config_path: Path | None, as_json: bool) -> None:
-    """Check the configuration; exit code 2 and one line for each mistake."""
+    """Check the configuration; exit code 2 and one line for each error."""
     configured(config_path)
     show({"valid": True}, as_json=as_json, text="the configuration is valid")
 
@@ -36,7 +36,7 @@ def show_(config_path: Path | None, as_json: bool) -> None:
             lines += [f"{section}.{name} = {value!r}" for name, value in options.items()]
         else:
             lines += [f"{section} {table!r}" for table in options]
-    show(values, as_json=as_json, text="\n".join(lines))
+    show(values, as_json=as_json, text=lines, keys_as_they_are=True)
 
 
 @config.command()

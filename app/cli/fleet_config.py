@@ -20,20 +20,28 @@ KEY_NOTES = {
     "issued": "A new key was issued for the host.",
     "wanting": "The host needs a new key: it has none that is good. None was issued (--dry-run).",
 }
-"""What is said of the key, where there is something to say."""
+"""Sentences about the key, by what was done with it."""
 
 
 @click.command("config")
-@click.option("--guard-version", required=True, help="Version of the Guard on the host, such as 1.9.0.")
-@click.option("--url", help="URL of this instance as hosts reach it (default: where it listens, over http).")
+@click.option(
+    "--guard-version", required=True, help="Name the version of the Guard on the host, such as 1.9.0."
+)
+@click.option(
+    "--url", help="Name the URL at which hosts reach this instance (default: where it listens, over http)."
+)
 @click.option(
     "--relay-name",
     default="threatcloud-relay.internal",
     show_default=True,
-    help="Name for a relay on the host itself, where the version needs one.",
+    help="Give this name to a relay on the host itself, where the version needs one.",
 )
 @click.option(
-    "--key-file", "--key", "key_file", type=click.File(), help="The host's agent key; - reads standard input."
+    "--key-file",
+    "--key",
+    "key_file",
+    type=click.File(),
+    help="Read the host's agent key from this file, or from standard input (-).",
 )
 @click.option("--issue", metavar="SUBJECT", help="Issue an agent key for this subject, and put it in.")
 @click.option(
@@ -41,19 +49,28 @@ KEY_NOTES = {
     metavar="SUBJECT",
     help="Keep the key of --key-file while it is this subject's; else issue one and revoke the subject's others.",
 )
-@click.option("--site", help="With --issue or --enrol: label of the site, as in `key issue`.")
-@click.option("--dry-run", is_flag=True, help="With --enrol: say what would be issued, and issue nothing.")
+@click.option("--site", help="With --issue or --enrol, label the site, as in `key issue`.")
+@click.option("--dry-run", is_flag=True, help="With --enrol, say what would be issued, and issue nothing.")
 @click.option(
     "--relay-form",
     type=click.Choice(["http", "stream"]),
     default="http",
     show_default=True,
-    help="A relay that ends the Guard's TLS, or one that hands on bytes (no private key on the host).",
+    help="Choose a relay that ends the Guard's TLS, or one that forwards bytes (no private key on the host).",
 )
-@click.option("--ipv6/--no-ipv6", default=True, help="Whether the host has IPv6 (default: yes).")
-@click.option("--format", "form", type=click.Choice(["text", "json", "files"]), default="text")
+@click.option("--ipv6/--no-ipv6", default=True, help="Say whether the host has IPv6 (default: yes).")
 @click.option(
-    "--output", type=click.Path(file_okay=False, path_type=Path), help="Folder for `--format files`."
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "files"]),
+    default="text",
+    show_default=True,
+    help="Print text or JSON, or write files.",
+)
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write the files of `--format files` into this folder.",
 )
 @api_command
 def config(
@@ -72,7 +89,7 @@ def config(
     config_path: Path | None,
     as_json: bool,
 ) -> None:
-    """Say how a Guard of some version reaches this instance, and print every file that its host needs.
+    """Print how a Guard of some version reaches this instance, and every file that its host needs.
 
     A key is printed only when it is given, or issued here.
     """
@@ -121,7 +138,7 @@ def _own_url(config_path: Path | None) -> str:
 
 
 def _read_key(file: IO[str]) -> str:
-    """The key in a file; empty when what is in there cannot be one."""
+    """Return the key in a file; empty when the content cannot be a key."""
     text = file.read(MAX_KEY + 1).strip()
     return text if re.fullmatch(rf"[\x21-\x7e]{{1,{MAX_KEY}}}", text) else ""
 

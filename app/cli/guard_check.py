@@ -1,4 +1,4 @@
-"""`threatcloud rules check --for guard`: which Guards load what, and why not."""
+"""`threatcloud rule check --for guard`: which Guards load which rules, and why others do not."""
 
 import asyncio
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from app.cli.instance import Instance, with_instance
-from app.cli.output import show, table
+from app.cli.output import Table, show
 from app.fleet.guard_loading import Reading, Summary, read_served, read_written, summaries
 from app.sandbox import Sandbox, SandboxError
 
@@ -15,7 +15,7 @@ READ_SECONDS = 10.0
 
 
 def check_files(files: list[dict[str, str]], *, as_json: bool) -> None:
-    """Print what Guards would make of texts, by file name; exit code 1 when one would be served to no Guard."""
+    """Print which Guards would load which files; exit code 1 when one would be served to no Guard."""
     readings = asyncio.run(_read(files))
     _show(readings, as_json=as_json, with_cap=False)
     if any(reading.refusal is not None for reading in readings):
@@ -23,7 +23,7 @@ def check_files(files: list[dict[str, str]], *, as_json: bool) -> None:
 
 
 def check_served(config_path: Path | None, *, as_json: bool) -> None:
-    """Print what Guards make of the rules that are in service now."""
+    """Print which Guards load which of the rules in service now."""
 
     async def act(instance: Instance) -> list[Reading]:
         answer = await instance.call("GET", "/api/atr-rules", params={"format": "guard"})
@@ -64,13 +64,13 @@ def _show(readings: list[Reading], *, as_json: bool, with_cap: bool) -> None:
     lines += _objections(found)
     served = len(readings) - len(refused)
     rows = [[g.versions, served, g.loads, len(g.dropped), len(g.over_cap), len(g.silent)] for g in found]
-    lines.append(table(rows, ["Guard", "served", "loads", "drops", "over cap", "never fires"]))
+    table = Table(rows, ["Guard", "served", "loads", "drops", "over cap", "never fires"])
     data: dict[str, Any] = {"guards": msgspec.to_builtins(found), "refused": refused}
-    show(data, as_json=as_json, text="\n".join(lines))
+    show(data, as_json=as_json, text=[*lines, table])
 
 
 def _objections(found: list[Summary]) -> list[str]:
-    """One line for each rule and objection, with the versions that raise it."""
+    """Return one line for each rule and objection, with the versions that raise it."""
     raised: dict[tuple[str, str], list[str]] = {}
     for guard in found:
         for name, why in guard.dropped.items():

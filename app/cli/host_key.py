@@ -1,4 +1,4 @@
-"""The key of one host: the one that it has while that is good, and else a new one in its place."""
+"""The key of one host: the one that it has while that is valid, else a new one."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ KEYS = "/api/admin/keys"
 
 @dataclass(frozen=True, slots=True)
 class HostKey:
-    """What a host is given: `token` is None where there is none, or none yet; `revoked` are ids of keys.
+    """The key for a host: `token` is None where there is none, or none yet; `revoked` are ids of keys.
 
-    `given` was not looked at; `wanting` means that a dry run would have issued one.
+    `given` was not inspected; `wanting` means that a dry run would have issued one.
     """
 
     state: Literal["none", "given", "kept", "issued", "wanting"]
@@ -25,7 +25,7 @@ Source = Callable[[Instance], Awaitable[HostKey]]
 
 
 def as_given(token: str | None) -> Source:
-    """The key that the caller has, unseen, or none."""
+    """Return a source of the key that the caller has, not inspected, or of none."""
 
     async def source(_: Instance) -> HostKey:
         return HostKey("none" if token is None else "given", token)
@@ -34,7 +34,7 @@ def as_given(token: str | None) -> Source:
 
 
 def issued(subject: str, site: str | None) -> Source:
-    """A new agent key, whatever else the subject has."""
+    """Return a source that issues a new agent key, whatever else the subject has."""
 
     async def source(instance: Instance) -> HostKey:
         return HostKey("issued", await _issue(instance, subject, site))
@@ -43,10 +43,10 @@ def issued(subject: str, site: str | None) -> Source:
 
 
 def enrolled(subject: str, site: str | None, held: str, *, dry_run: bool) -> Source:
-    """The agent key that the host holds, if the instance accepts it as the subject's.
+    """Return a source that keeps the host's key if the instance accepts it as the subject's, else issues a new one.
 
-    Otherwise a new one; whatever agent keys the subject had are revoked first, since no host has them. So enrolling a
-    host again changes nothing, and a host that was set up anew leaves no key behind.
+    The subject's other agent keys are revoked before a new one is issued, since no host has them. So enrolling a host
+    again changes nothing, and a host that was installed again leaves no key behind.
     """
 
     async def source(instance: Instance) -> HostKey:

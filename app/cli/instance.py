@@ -25,34 +25,34 @@ T = TypeVar("T")
 LONG = httpx.Timeout(600.0, connect=10.0)
 BASE_URL = "http://instance"
 WAIT_SECONDS = 30.0
-"""How long a verb waits for the one before it, or for a server that starts or stops."""
+"""How long a command waits for the one before it, or for a server that starts or stops."""
 
 
 class Refused(click.ClickException):
-    """The instance said no; the message is its error, `detail` its machine-readable part."""
+    """A refusal by the instance; the message is its error, `detail` its machine-readable part."""
 
     def __init__(self, body: dict[str, Any]) -> None:
         super().__init__(str(body.get("error", "the instance gave no reason")))
         self.detail = body.get("detail")
 
     def show(self, file: Any = None) -> None:
-        """Print the error, and one line for each mistake or reason that the detail lists."""
+        """Print the error, and one line for each error or reason that the detail lists."""
         click.echo(f"Error: {self.message}", err=True, file=file)
         detail = self.detail if isinstance(self.detail, dict) else {}
-        for mistake in detail.get("mistakes", []):
-            click.echo(f"  {mistake['name']}: {mistake['field']}: {mistake['message']}", err=True, file=file)
+        for error in detail.get("mistakes", []):
+            click.echo(f"  {error['name']}: {error['field']}: {error['message']}", err=True, file=file)
         for reason in detail.get("reasons", []):
             click.echo(f"  {reason}", err=True, file=file)
 
 
 class Instance:
-    """The API of one instance, as its local operator."""
+    """The API of one instance, used as its local operator."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
 
     async def call(self, method: str, path: str, **request: Any) -> dict[str, Any]:
-        """One request; returns the envelope. Raises `Refused` with the instance's own words."""
+        """Send one request and return the envelope; raise `Refused` with the instance's own words."""
         try:
             response = await self._client.request(method, path, **request)
             body: dict[str, Any] = response.json()
@@ -67,9 +67,9 @@ class Instance:
     async def download(
         self, path: str, sink: Callable[[bytes, int], None], **params: str | int
     ) -> httpx.Headers:
-        """A file: `sink` is given each piece of it and the size of the whole; returns the headers.
+        """Download a file: `sink` gets each piece of it and the size of the whole; return the headers.
 
-        Raises `Refused`, and `click.ClickException` when it did not come whole.
+        Raises `Refused`, and `click.ClickException` when the file is incomplete.
         """
         try:
             async with self._client.stream("GET", path, params=params) as response:
@@ -85,7 +85,7 @@ class Instance:
             ) from error
 
     async def text(self, path: str) -> str:
-        """GET a document that has no envelope. Raises `ClickException` unless it is there."""
+        """Return a document that has no envelope; raise `click.ClickException` unless it is there."""
         try:
             response = await self._client.get(path)
             response.raise_for_status()
@@ -96,7 +96,7 @@ class Instance:
         return response.text
 
     async def pages(self, path: str, limit: int | None, **params: str) -> AsyncIterator[dict[str, Any]]:
-        """Every item of a paged list, at most `limit` of them (None: all)."""
+        """Yield the items of a paged list, at most `limit` of them (None: all)."""
         left = limit
         query: dict[str, str] = {name: value for name, value in params.items() if value}
         while left is None or left > 0:
@@ -110,6 +110,28 @@ class Instance:
             if cursor is None:
                 return
             query["cursor"] = cursor
+
+
+def request(config_path: Path | None, method: str, path: str, **content: Any) -> Any:
+    """Send one request to the configured instance, and return the `data` of its answer."""
+
+    async def act(instance: Instance) -> dict[str, Any]:
+        return await instance.call(method, path, **content)
+
+    return with_instance(config_path, act)["data"]
+
+
+def listing(config_path: Path | None, path: str, limit: int | None, **params: str) -> list[dict[str, Any]]:
+    """Return the first `limit` items of a paged list (None: all); a note on stderr says when there are more."""
+
+    async def act(instance: Instance) -> list[dict[str, Any]]:
+        asked = None if limit is None else limit + 1
+        return [item async for item in instance.pages(path, asked, **params)]
+
+    items = with_instance(config_path, act)
+    if limit is not None and len(items) > limit:
+        click.echo(f"These are the first {limit}; --limit all lists every one.", err=True)
+    return items[:limit]
 
 
 def with_instance(config_path: Path | None, act: Callable[[Instance], Awaitable[T]]) -> T:
@@ -140,11 +162,11 @@ async def connected(config: Config) -> AsyncIterator[Instance]:
 
 
 async def _reach(config: Config, stack: AsyncExitStack) -> httpx.AsyncBaseTransport:
-    """The way to the instance; waits while another verb works, or a server starts or stops.
+    """Return the way to the instance; wait while another command works, or a server starts or stops.
 
-    Nobody connects unless the lock says that a server serves: where the service manager holds the control socket, it
-    accepts without one, and would start one. Raises `AlreadyRunning` when whoever holds the state folder neither
-    answers nor goes away.
+    A command connects only when the lock says that a server serves: where the service manager holds the control
+    socket, it accepts without one, and would start one. Raises `AlreadyRunning` when the process that holds the state
+    folder neither answers nor goes away.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + WAIT_SECONDS
@@ -165,7 +187,7 @@ async def _reach(config: Config, stack: AsyncExitStack) -> httpx.AsyncBaseTransp
 
 @asynccontextmanager
 async def _in_process(config: Config) -> AsyncIterator[httpx.AsyncBaseTransport]:
-    """The application inside this process, which holds the lock meanwhile."""
+    """Open the application inside this process, which holds the lock meanwhile."""
     from app.web.application import create_application  # noqa: PLC0415 (the running server does not need it)
     from app.web.lifespan import opened  # noqa: PLC0415
 
@@ -189,7 +211,7 @@ async def _listens(path: str) -> bool:
 
 
 def operator_name() -> str:
-    """The login name of whoever runs the verb, behind sudo too."""
+    """Return the login name of the person who runs the command, behind sudo too."""
     if name := os.environ.get("SUDO_USER"):
         return name
     try:

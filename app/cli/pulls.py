@@ -1,10 +1,9 @@
-"""Starting pulls and watching them to their end."""
+"""Starting pulls and showing their progress to the end."""
 
 import asyncio
-import shutil
 import sys
 from collections.abc import Sequence
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import click
 
@@ -12,45 +11,67 @@ from app.cli.instance import Instance, Refused
 from app.cli.output import visible
 from app.federation.status import HINTS
 
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
 ROOT = "/api/admin/upstreams"
 POLL_SECONDS = 0.2
 ENDED = {"done", "failed"}
 
 
 class Board:
-    """What is going on: one live line for each upstream on a terminal, elsewhere a line for each new stage."""
+    """The progress of pulls: a live line for each upstream on a terminal, elsewhere a line for each new stage."""
 
     def __init__(self, stream: TextIO, *, quiet: bool) -> None:
         self._stream = stream
         self._quiet = quiet
-        self._live = stream.isatty()
         self._stages: dict[str, str] = {}
-        self._drawn = 0
+        self._tasks: dict[str, TaskID] = {}
+        self._live = _live_lines(stream) if stream.isatty() and not quiet else None
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove the live lines: the results take their place."""
+        if self._live is not None:
+            self._live.stop()
 
     def show(self, pulls: dict[str, dict[str, Any]]) -> None:
-        """Show where each pull stands, by name of its upstream."""
+        """Show the stage of each pull, by name of its upstream."""
         if self._quiet:
             return
-        if self._live:
-            self._draw([f"{name}: {_stage(pull)}" for name, pull in pulls.items()])
-            return
         for name, pull in pulls.items():
-            if self._stages.get(name) != pull["state"]:
+            if self._live is not None:
+                self._draw(self._live, name, pull)
+            elif self._stages.get(name) != pull["state"]:
                 self._stages[name] = pull["state"]
                 if pull["state"] not in ENDED:
                     print(visible(f"{name}: {_stage(pull)}"), file=self._stream, flush=True)
 
-    def clear(self) -> None:
-        """Take the live lines away: the results stand in their place."""
-        if self._live and not self._quiet:
-            self._draw([])
+    def _draw(self, live: "Progress", name: str, pull: dict[str, Any]) -> None:
+        if name not in self._tasks:
+            self._tasks[name] = live.add_task(visible(name), total=None, stage="")
+        done, total = (pull["looked"], pull["texts"]) if pull["texts"] else (0, None)
+        if pull["state"] in ENDED:
+            done, total = 1, 1
+        live.update(self._tasks[name], completed=done, total=total, stage=visible(_stage(pull)))
 
-    def _draw(self, lines: Sequence[str]) -> None:
-        columns = shutil.get_terminal_size().columns - 1
-        up = f"\x1b[{self._drawn}F" if self._drawn else ""
-        text = "".join(f"{visible(line)[:columns]}\n" for line in lines)
-        print(f"{up}\x1b[J{text}", end="", file=self._stream, flush=True)
-        self._drawn = len(lines)
+
+def _live_lines(stream: TextIO) -> "Progress":
+    from rich.console import Console  # noqa: PLC0415 (only terminals need it)
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn  # noqa: PLC0415
+
+    return Progress(
+        SpinnerColumn(finished_text=" "),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        TextColumn("{task.fields[stage]}", markup=False),
+        console=Console(file=stream),
+        transient=True,
+    )
 
 
 def _stage(pull: dict[str, Any]) -> str:
@@ -58,7 +79,7 @@ def _stage(pull: dict[str, Any]) -> str:
     stages = {
         "waiting": "waiting for its turn",
         "collecting": f"asking upstream{received}",
-        "looking": f"{pull['looked']} of {pull['texts']} texts looked at{received}",
+        "looking": f"{pull['looked']} of {pull['texts']} texts inspected{received}",
         "landing": "comparing with what is in service",
         "publishing": "publishing",
     }
@@ -82,13 +103,12 @@ async def pull_and_wait(
         except Refused as refusal:
             if named or upstream["kind"] != "bundle" or upstream["paused"] is not None:
                 refusals[name] = refusal.message
-    board = Board(sys.stderr, quiet=quiet)
-    while running := [name for name, pull in pulls.items() if pull["state"] not in ENDED]:
-        board.show(pulls)
-        await asyncio.sleep(POLL_SECONDS)
-        for name in running:
-            pulls[name] = await _progress(instance, name)
-    board.clear()
+    with Board(sys.stderr, quiet=quiet) as board:
+        while running := [name for name, pull in pulls.items() if pull["state"] not in ENDED]:
+            board.show(pulls)
+            await asyncio.sleep(POLL_SECONDS)
+            for name in running:
+                pulls[name] = await _progress(instance, name)
     return [
         {
             "upstream": name,
@@ -111,7 +131,7 @@ async def _progress(instance: Instance, name: str) -> dict[str, Any]:
 
 
 def outcome(pulled: dict[str, Any]) -> str:
-    """One pull's end in a line, and what to do when it failed."""
+    """Return the result of one pull in a line, and what to do when it failed."""
     name, result, status = pulled["upstream"], pulled["result"], pulled["status"]
     if pulled["refused"] is not None:
         return f"{name}: not pulled: {pulled['refused']}"
@@ -127,11 +147,11 @@ def outcome(pulled: dict[str, Any]) -> str:
     ]
     parts += [f"version {status['version']}"] if status["version"] else []
     line = f"{name}: {', '.join(parts)}, {result['seconds']:.1f} s"
-    return f"{line}\n  look at what is held: threatcloud upstream held {name}" if result["held"] else line
+    return f"{line}\n  see what is held: threatcloud upstream list-pending {name}" if result["held"] else line
 
 
 def failure_line(failure: dict[str, Any]) -> str:
-    """`failed (timeout): ...`, and below it what to do."""
+    """Return `failed (timeout): ...`, and below it what to do."""
     code = failure["code"]
     return f"failed ({code}): {failure['message']}\n  {HINTS.get(code, 'See the log of the server.')}"
 
@@ -143,5 +163,5 @@ def _kept(status: dict[str, Any]) -> str:
 
 
 def has_failed(pulled: dict[str, Any]) -> bool:
-    """Did this pull not take place, or bring nothing but a failure?"""
+    """Return whether this pull was not started, or failed."""
     return pulled["refused"] is not None or pulled["result"]["outcome"] == "failed"

@@ -1,4 +1,4 @@
-"""`threatcloud upgrade`: check, rehearse; both are run with the new release's command."""
+"""`threatcloud upgrade`: check, rehearse; the new release's command runs both."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ import msgspec
 
 from app import __version__
 from app.backup.errors import BackupError
-from app.backup.rehearsal import rehearse as rehearse_upgrade
+from app.backup.snapshots import rehearse_upgrade
 from app.cli.options import config_option, json_option, read_config
 from app.cli.output import show
 from app.config import ConfigError
@@ -18,21 +18,21 @@ from app.releases import UnknownVersion, objections
 
 @click.group()
 def upgrade() -> None:
-    """Asked of the new release before it takes over: may it, and can it?"""
+    """Check, with the new release's command, whether an upgrade is allowed and works."""
 
 
 @upgrade.command()
-@click.option("--from", "older", metavar="VERSION", required=True, help="The release that is in use.")
+@click.option("--from", "older", metavar="VERSION", required=True, help="Name the release that is in use.")
 @click.option(
     "--accept",
     "accepted",
     metavar="VERSION",
     multiple=True,
-    help="Version whose breaking changes you know of; any number of times.",
+    help="Accept the breaking changes of this version, which you know; any number of times.",
 )
 @json_option
 def check(older: str, accepted: tuple[str, ...], as_json: bool) -> None:
-    """May one go from VERSION to this release? Exit code 1 and one sentence for each reason why not."""
+    """Check that an upgrade from VERSION is allowed; exit code 1 and one sentence for each reason against it."""
     try:
         reasons = objections(older, __version__, accepted)
     except UnknownVersion as error:
@@ -45,16 +45,16 @@ def check(older: str, accepted: tuple[str, ...], as_json: bool) -> None:
 @config_option
 @json_option
 def rehearse(config_path: Path | None, as_json: bool) -> None:
-    """Migrate a copy of the database and check it, and the configuration; exit code 1 with the reasons why not.
+    """Migrate a copy of the database and check it, and the configuration; exit code 1 with the reasons against it.
 
-    Nothing that is in use is changed; works beside the running server of the release before.
+    It changes nothing that is in use, and works beside the running server of the release before.
     """
     os.umask(0o077)
     data: dict[str, Any] = {"to": __version__, "allowed": False, "reasons": []}
     try:
         rehearsal = rehearse_upgrade(read_config(config_path).state_dir)
     except ConfigError as error:
-        data["reasons"] = [f"configuration: {mistake}" for mistake in error.mistakes]
+        data["reasons"] = [f"configuration: {text}" for text in error.mistakes]
     except BackupError as error:
         data["reasons"] = [str(error)]
     else:
@@ -64,6 +64,6 @@ def rehearse(config_path: Path | None, as_json: bool) -> None:
 
 
 def _answer(data: dict[str, Any], text: str, *, as_json: bool) -> None:
-    show(data, as_json=as_json, text=text if data["allowed"] else "\n".join(data["reasons"]))
+    show(data, as_json=as_json, text=text if data["allowed"] else data["reasons"])
     if not data["allowed"]:
         raise SystemExit(1)

@@ -1,4 +1,4 @@
-"""Writing a file that is either whole or not there."""
+"""Writing a file that is either complete or absent."""
 
 import contextlib
 import os
@@ -11,14 +11,14 @@ import click
 
 
 def refuse_existing(path: Path | None, *, overwrite: bool) -> None:
-    """Raise `click.ClickException` when there is something at this path that may not be replaced."""
+    """Raise `click.ClickException` when the path exists and may not be replaced."""
     if path is not None and path.exists() and not overwrite:
         raise click.ClickException(f"{path} exists already; --overwrite replaces it")
 
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A new file (mode 0600) that takes its name, and the place of what had it, when the block ends well."""
+    """Open a new file (mode 0600) that takes its name, and replaces the one that had it, when the block succeeds."""
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -1,1 +1,1 @@
-"""What `threatcloud doctor` looks at. Reads only; works beside a running server and without one."""
+"""The checks of `threatcloud doctor`."""

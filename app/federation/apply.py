@@ -16,7 +16,7 @@ from app.federation.sources.collected import Collected, Failure
 from app.federation.status import PullFailure, PullResult
 from app.federation.upstream import UpstreamBase
 from app.http.timestamps import to_text
-from app.overlay.store import settle as recompute_overlay
+from app.overlay.entries import recompute_overlay
 from app.rules.store import hold_rule, withdraw, yield_id
 
 AUTOMATIC = "federation"

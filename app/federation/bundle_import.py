@@ -11,8 +11,9 @@ from typing import Any, BinaryIO
 from msgspec.structs import replace
 from sqlite_utils import Database
 
+from app.bundles.files import BundleFacts
 from app.federation.service import Federation
-from app.federation.sources.bundle import BundleFacts, open_bundle
+from app.federation.sources.bundle import open_bundle
 from app.federation.sources.collected import Collected, Memory
 from app.federation.status import PullResult
 from app.federation.upstream import BundleUpstream, settings_digest

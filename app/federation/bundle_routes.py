@@ -13,11 +13,11 @@ from app.access import audit
 from app.access.guards import require
 from app.access.principal import Actor
 from app.access.roles import Role
-from app.bundles.archive import MAX_BYTES
+from app.bundles.files import BundleFacts
+from app.bundles.format import MAX_BYTES
 from app.bundles.receipts import Receipt, write_receipt
 from app.federation.bundle_import import WriteImportAudit, discard, import_bundle, keep_upload
 from app.federation.service import Federation
-from app.federation.sources.bundle import BundleFacts
 from app.federation.status import PullFailure, PullResult
 from app.federation.upstream import BundleUpstream
 from app.http.described import FILE_TYPE, described

@@ -27,11 +27,3 @@ class PendingChangesMoved(FederationError):
     def __init__(self, digest: str) -> None:
         super().__init__("What is held has changed since you looked at it; look again.")
         self.digest = digest
-
-
-class UnknownEntry(FederationError):
-    """No overlay entry has this id."""
-
-
-class EntryRefused(FederationError):
-    """The present state does not allow this overlay entry to be made or removed."""

@@ -11,7 +11,7 @@ from app.federation import pending_store, store
 from app.federation.apply import MAX_NAMED, apply_changes
 from app.federation.upstream import UpstreamBase
 from app.http.timestamps import to_text
-from app.overlay.store import settle as recompute_overlay
+from app.overlay.entries import recompute_overlay
 
 
 def approve(

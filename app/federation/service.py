@@ -22,7 +22,7 @@ from app.federation.upstream import HttpUpstream, Upstream
 from app.federation.versions_store import UpstreamVersion
 from app.http.paging import Page
 from app.http.timestamps import from_text, to_text
-from app.overlay.store import settle as recompute_overlay
+from app.overlay.entries import recompute_overlay
 from app.storage import Storage
 
 FreezeReason = Callable[[], Awaitable[str | None]]
@@ -135,9 +135,7 @@ class Federation:
     async def refuse_while_frozen(self) -> None:
         """Raise `PullsFrozen` while a rollback freezes pulls."""
         if reason := await self._freeze_reason():
-            raise PullsFrozen(
-                f"A rollback holds pulls ({reason}); `threatcloud publication release` ends it."
-            )
+            raise PullsFrozen(f"A rollback holds pulls ({reason}); `threatcloud publication resume` ends it.")
 
     @property
     def spool_dir(self) -> Path:

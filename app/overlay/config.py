@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from app.http.timestamps import from_text, to_text
-from app.overlay.resolve import PARTNERS, Action
+from app.overlay.resolve import PARTNERS, OverlayAction
 
 RuleId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")]
 Severity = Literal["critical", "high", "medium", "low", "informational"]
@@ -19,7 +19,7 @@ Version = Annotated[str, Meta(min_length=1, max_length=128)]
 
 
 class OverlayBase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="action"):
-    """What every entry has."""
+    """The members of every entry."""
 
     rule: RuleId
     """Id of the rule; whichever upstream has it."""
@@ -40,14 +40,14 @@ class OverlayBase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 ) from None
 
     @property
-    def action(self) -> Action:
-        """The action, as the configuration writes it."""
-        tag: Action = type(self).__struct_config__.tag  # type: ignore[assignment]
+    def action(self) -> OverlayAction:
+        """The action, as the configuration spells it."""
+        tag: OverlayAction = type(self).__struct_config__.tag  # type: ignore[assignment]
         return tag
 
     @property
     def expires_at(self) -> str | None:
-        """When it ends, as the database writes instants."""
+        """When it ends, as the database stores instants."""
         return to_text(from_text(self.expires)) if self.expires is not None else None
 
 
@@ -63,7 +63,7 @@ class PinOverlay(OverlayBase, frozen=True, kw_only=True, forbid_unknown_fields=T
     """The rule keeps one text, whatever upstream makes of it."""
 
     version: Version | None = None
-    """Version of the upstream whose text to keep (see `threatcloud upstream status`); left out, the text in service
+    """Version of the upstream whose text to keep (see `threatcloud upstream show`); left out, the text in service
     when the entry is first read."""
 
 
@@ -85,12 +85,12 @@ Overlay = DisableOverlay | EnableOverlay | PinOverlay | SeverityOverlay | Replac
 
 
 def as_text(value: Any) -> Any:
-    """A date or an instant that TOML wrote without quotes, as text; anything else as it is."""
+    """Return a date or an instant that TOML has without quotes as text; anything else as it is."""
     return value.isoformat() if isinstance(value, date) else value
 
 
 def contradictions(entries: Sequence[Overlay]) -> list[str]:
-    """One sentence for each pair of entries that cannot stand together."""
+    """Return one sentence for each pair of entries that contradict each other."""
     found = []
     count = Counter((entry.rule, entry.action) for entry in entries)
     for (rule, action), times in count.items():

@@ -1,7 +1,7 @@
 """The organisation's own decisions on top of upstream's rules: what they do together, as pure functions.
 
 Entries stand apart from upstream's texts and name a rule by its id, so an update never overwrites them and they
-hold for whichever upstream has the rule. One that does nothing any more is told as such, and hinders nobody.
+hold for whichever upstream has the rule. An entry without effect is reported as idle and does no harm.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,20 +10,20 @@ from typing import Literal
 
 import msgspec
 
-Action = Literal["disable", "enable", "pin", "severity", "replace"]
-Declared = Literal["config", "api"]
-State = Literal["active", "expired", "idle", "unusable"]
+OverlayAction = Literal["disable", "enable", "pin", "severity", "replace"]
+DeclaredIn = Literal["config", "api"]
+OverlayState = Literal["active", "expired", "idle", "unusable"]
 
-PARTNERS: Mapping[Action, Action] = {
+PARTNERS: Mapping[OverlayAction, OverlayAction] = {
     "disable": "enable",
     "enable": "disable",
     "pin": "replace",
     "replace": "pin",
 }
-"""What contradicts what on one rule; a severity goes with any of the others."""
+"""Actions that contradict each other on one rule; a severity goes with any of the others."""
 
 
-class Entry(msgspec.Struct, frozen=True):
+class OverlayEntry(msgspec.Struct, frozen=True):
     """One decision. `digest` names the text that a pin or a replacement serves, None while there is none.
 
     `base` is the text that upstream had when the entry was made, or first had since; instants are texts.
@@ -31,7 +31,7 @@ class Entry(msgspec.Struct, frozen=True):
 
     id: str
     rule_id: str
-    action: Action
+    action: OverlayAction
     severity: str | None
     digest: str | None
     base: str | None
@@ -39,7 +39,7 @@ class Entry(msgspec.Struct, frozen=True):
     reason: str
     created_at: str
     expires_at: str | None
-    declared: Declared
+    declared: DeclaredIn
 
     @property
     def is_usable(self) -> bool:
@@ -47,16 +47,16 @@ class Entry(msgspec.Struct, frozen=True):
         return self.digest is not None or self.action not in {"pin", "replace"}
 
     def is_in_force(self, at: str) -> bool:
-        """Does it count at this instant? It ends when `expires_at` comes."""
+        """Return True when it counts at this instant; it ends when `expires_at` comes."""
         return self.is_usable and not self.has_expired(at)
 
     def has_expired(self, at: str) -> bool:
-        """Is its time over?"""
+        """Return True when its time is over."""
         return self.expires_at is not None and self.expires_at <= at
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class UpstreamRule:
     """A rule that one upstream has in service here; `is_excluded` says that the upstream's filter keeps it out."""
 
     digest: str
@@ -64,33 +64,39 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Effect:
-    """What becomes of a held rule: is it served, with which text, and with which severity put into that text."""
+class OverlayEffect:
+    """The effect on an upstream's rule: whether it is served, its text, and the severity put into that text."""
 
     served: bool
     digest: str
     severity: str | None = None
 
 
-def resolve(entries: Iterable[Entry], held: Held, severities: Mapping[str, str], at: str) -> Effect:
-    """What the entries of one rule make of it; `severities` says what each text gives as its own.
+def resolve(
+    entries: Iterable[OverlayEntry], held: UpstreamRule, severities: Mapping[str, str], at: str
+) -> OverlayEffect:
+    """Return the effect of one rule's entries on it; `severities` has the severity that each text states.
 
     A rule that is not served keeps its text, and a severity that the text has already changes nothing.
     """
     in_force = {entry.action: entry for entry in entries if entry.is_in_force(at)}
     if "disable" in in_force or (held.is_excluded and "enable" not in in_force):
-        return Effect(False, held.digest)
+        return OverlayEffect(False, held.digest)
     text = in_force.get("replace") or in_force.get("pin")
     digest = text.digest if text is not None and text.digest is not None else held.digest
     entry = in_force.get("severity")
     severity = entry.severity if entry is not None else None
-    return Effect(True, digest, severity if severity != severities.get(digest) else None)
+    return OverlayEffect(True, digest, severity if severity != severities.get(digest) else None)
 
 
 def state_of(
-    entry: Entry, entries: Sequence[Entry], held: Sequence[Held], severities: Mapping[str, str], at: str
-) -> State:
-    """Where one of a rule's `entries` stands; `held` is the rule in every upstream that has it.
+    entry: OverlayEntry,
+    entries: Sequence[OverlayEntry],
+    held: Sequence[UpstreamRule],
+    severities: Mapping[str, str],
+    at: str,
+) -> OverlayState:
+    """Return the state of one of a rule's `entries`; `held` is the rule in every upstream that has it.
 
     `idle`: no upstream has the rule now, or the entry changes nothing. A pin is active while its rule is served,
     also when upstream's text is still the pinned one.
@@ -107,12 +113,12 @@ def state_of(
     return "idle"
 
 
-def base_moved(entry: Entry, held: Sequence[Held]) -> bool:
-    """Has upstream changed the rule since the entry was made? `held` begins with what counts most."""
+def base_moved(entry: OverlayEntry, held: Sequence[UpstreamRule]) -> bool:
+    """Return True when upstream changed the rule since the entry was made; `held` is by descending priority."""
     return bool(held) and entry.base is not None and entry.base != held[0].digest
 
 
-def contradicts(action: Action, entries: Iterable[Entry], at: str) -> Entry | None:
-    """The entry in force, on the same rule, that a new one with this action cannot stand beside."""
+def contradicts(action: OverlayAction, entries: Iterable[OverlayEntry], at: str) -> OverlayEntry | None:
+    """Return the entry in force, on the same rule, that contradicts a new one with this action."""
     partner = PARTNERS.get(action)
     return next((e for e in entries if e.action == partner and not e.has_expired(at)), None)

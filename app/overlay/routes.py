@@ -1,30 +1,35 @@
-"""Overlay entries over HTTP: look, make, compare with upstream, remove."""
+"""Overlay entries over HTTP: list, make, compare with upstream, remove."""
 
-from typing import Any, cast
+from datetime import datetime
+from typing import Annotated
 
 import msgspec
 from litestar import delete, get, post
-from litestar.params import FromPath
-from litestar.response import Response
+from litestar.di import NamedDependency
+from litestar.params import FromQuery, PathParameter, QueryParameter
 
-from app.access.guards import actor_of, instant_of, principal_of, require
+from app.access.guards import require
 from app.access.lifetime import parse_lifetime
-from app.access.principal import Actor
+from app.access.principal import Actor, Principal
 from app.access.roles import Role
-from app.federation.errors import EntryRefused, UnknownEntry
-from app.http.body import read_body
-from app.http.envelope import AnyRequest, answer
-from app.http.paging import cursor_for, page_of
-from app.http.problem import Problem, bad_request, conflict, not_found
+from app.http.envelope import Answer
+from app.http.paging import Page, page_of_rows, paged
+from app.http.problem import Problem, conflict, not_found
+from app.http.requests import JsonBody
 from app.http.timestamps import to_text
 from app.overlay.config import Owner, Reason, RuleId, Severity, Version
-from app.overlay.entries import Decision
-from app.overlay.resolve import Action
-from app.rules.local import ImportRefused
-from app.sandbox import SandboxClosed, SandboxError
+from app.overlay.entries import OverlayDecision
+from app.overlay.errors import EntryRefused, OverlayError, ReplacementRefused, UnreadableText
+from app.overlay.resolve import OverlayAction, OverlayState
+from app.overlay.service import Overlays
+from app.overlay.views import OverlayComparison, OverlayEntrySummary
 
-STATES = ("active", "expired", "idle", "unusable")
 MAX_REASON = 500
+
+EntryId = Annotated[str, PathParameter(schema_extra={"minLength": 1})]
+
+_admins = [require(Role.ADMIN)]
+_reviewers = [require(Role.REVIEWER, Role.ADMIN)]
 
 
 class NewEntry(
@@ -38,9 +43,9 @@ class NewEntry(
     expires: str | None = None
 
     @property
-    def action(self) -> Action:
+    def action(self) -> OverlayAction:
         """The action, as the body writes it."""
-        tag: Action = type(self).__struct_config__.tag  # type: ignore[assignment]
+        tag: OverlayAction = type(self).__struct_config__.tag  # type: ignore[assignment]
         return tag
 
 
@@ -73,81 +78,82 @@ class NewReplacement(NewEntry, frozen=True, kw_only=True, rename="camel", tag="r
 AnyNewEntry = NewDisable | NewEnable | NewPin | NewSeverity | NewReplacement
 
 
-@get("/api/admin/overlay", guards=[require(Role.REVIEWER, Role.ADMIN)])
-async def list_overlay(request: AnyRequest) -> Response[bytes]:
+class RemovedEntry(msgspec.Struct):
+    """An overlay entry that is gone."""
+
+    id: str
+    removed: bool
+
+
+@get("/api/admin/overlay", guards=_reviewers, dependencies=paged(2))
+async def list_overlay(
+    overlays: NamedDependency[Overlays],
+    page: NamedDependency[Page],
+    now: NamedDependency[datetime],
+    rule: FromQuery[str | None] = None,
+    wanted_state: Annotated[OverlayState | None, QueryParameter(name="state")] = None,
+) -> Answer[list[OverlayEntrySummary]]:
     """Overlay entries by rule and action; filters rule, state."""
-    query = request.query_params
-    page = page_of(query)
-    state = query.get("state")
-    if state is not None and state not in STATES:
-        raise bad_request(f"state: one of {', '.join(STATES)}", "state")
-    listed = await request.app.state.overlays.list_entries(instant_of(request), query.get("rule"))
     wanted = [
         entry
-        for entry in listed
-        if (state is None or entry.state == state)
+        for entry in await overlays.list_entries(now, rule)
+        if (wanted_state is None or entry.state == wanted_state)
         and (page.after is None or (entry.rule_id, entry.action) > page.after)
     ]
-    shown = wanted[: page.limit]
-    more = cursor_for([shown[-1].rule_id, shown[-1].action]) if len(wanted) > page.limit else None
-    return answer(request, shown, meta={"next": more})
+    return page_of_rows(wanted, page, lambda entry: (entry.rule_id, entry.action))
 
 
-@post("/api/admin/overlay", guards=[require(Role.ADMIN)], status_code=201)
-async def make_entry(request: AnyRequest) -> Response[bytes]:
+@post("/api/admin/overlay", guards=_admins)
+async def make_entry(
+    overlays: NamedDependency[Overlays],
+    data: JsonBody[AnyNewEntry],
+    principal: NamedDependency[Principal],
+    actor: NamedDependency[Actor],
+) -> OverlayEntrySummary:
     """Make an overlay entry, in place of one made here for the same rule and action, and publish what it changes."""
-    body = await read_body(request, cast("type[AnyNewEntry]", AnyNewEntry))
-    actor = _by(request)
-    decision = Decision(
-        rule_id=body.rule_id,
-        action=body.action,
-        owner=body.owner or principal_of(request).subject,
-        reason=body.reason,
-        expires_at=to_text(parse_lifetime(body.expires, actor.at)) if body.expires is not None else None,
-        severity=body.severity if isinstance(body, NewSeverity) else None,
-        version=body.version if isinstance(body, NewPin) else None,
+    decision = OverlayDecision(
+        rule_id=data.rule_id,
+        action=data.action,
+        owner=data.owner or principal.subject,
+        reason=data.reason,
+        expires_at=to_text(parse_lifetime(data.expires, actor.at)) if data.expires is not None else None,
+        severity=data.severity if isinstance(data, NewSeverity) else None,
+        version=data.version if isinstance(data, NewPin) else None,
     )
-    text = body.text if isinstance(body, NewReplacement) else None
-    return answer(request, await _settled(request.app.state.overlays.add(decision, text, actor)), status=201)
+    return await overlays.add(decision, data.text if isinstance(data, NewReplacement) else None, actor)
 
 
-@get("/api/admin/overlay/{entry_id:str}", guards=[require(Role.REVIEWER, Role.ADMIN)])
-async def show_overlay(request: AnyRequest, entry_id: FromPath[str]) -> Response[bytes]:
+@get("/api/admin/overlay/{entry_id:str}", guards=_reviewers)
+async def show_overlay(
+    overlays: NamedDependency[Overlays], entry_id: EntryId, now: NamedDependency[datetime]
+) -> OverlayComparison:
     """One overlay entry, with what upstream and we changed since it was made."""
-    return answer(request, await _settled(request.app.state.overlays.show(entry_id, instant_of(request))))
+    return await overlays.show(entry_id, now)
 
 
-@delete("/api/admin/overlay/{entry_id:str}", guards=[require(Role.ADMIN)], status_code=200)
-async def remove_entry(request: AnyRequest, entry_id: FromPath[str]) -> Response[bytes]:
+@delete("/api/admin/overlay/{entry_id:str}", guards=_admins, status_code=200)
+async def remove_entry(
+    overlays: NamedDependency[Overlays],
+    entry_id: EntryId,
+    actor: NamedDependency[Actor],
+    reason: Annotated[str | None, QueryParameter(min_length=1, max_length=MAX_REASON)] = None,
+) -> RemovedEntry:
     """Remove an overlay entry that was made here (`reason=` goes to the audit log) and publish what that changes."""
-    reason = request.query_params.get("reason")
-    if reason is not None and not 1 <= len(reason) <= MAX_REASON:
-        raise bad_request(f"reason: 1 to {MAX_REASON} characters", "reason")
-    await _settled(request.app.state.overlays.remove(entry_id, reason, _by(request)))
-    return answer(request, {"id": entry_id, "removed": True})
+    await overlays.remove(entry_id, reason, actor)
+    return RemovedEntry(entry_id, removed=True)
 
 
-async def _settled(pending: Any) -> Any:
-    try:
-        return await pending
-    except UnknownEntry as error:
-        raise not_found(str(error)) from error
-    except EntryRefused as error:
-        raise conflict(str(error)) from error
-    except ImportRefused as refused:
-        raise Problem(
-            422,
-            f"The text cannot replace a rule: {len(refused.mistakes)} mistakes, see detail.",
-            {"mistakes": msgspec.to_builtins(refused.mistakes)},
-        ) from None
-    except SandboxClosed:
-        raise
-    except SandboxError as error:
-        raise Problem(422, f"The text cannot be read: {error}.") from error
-
-
-def _by(request: AnyRequest) -> Actor:
-    return Actor(actor_of(request), principal_of(request).address, instant_of(request))
+def overlay_problem(error: OverlayError) -> Problem:
+    """Say in HTTP what the overlay refuses."""
+    match error:
+        case ReplacementRefused():
+            return Problem(422, str(error), {"mistakes": msgspec.to_builtins(error.mistakes)})
+        case UnreadableText():
+            return Problem(422, str(error))
+        case EntryRefused():
+            return conflict(str(error))
+        case _:
+            return not_found(str(error))
 
 
 overlay_handlers = [list_overlay, make_entry, show_overlay, remove_entry]

@@ -1,59 +1,82 @@
-"""The SQL that reads overlay entries and settles what follows from them for the rules that upstreams hold.
+"""The SQL of overlay entries, and of what they make of the rules that upstreams hold.
 
-Table `overlaid` says for each rule that an entry changes whether it is served and with which text; publication
-reads that and knows nothing of entries. `settle` recomputes it, for rules that have an entry only.
+Table `overlay` has the entries. Table `overlaid` says for each rule that an entry changes whether it is served and
+with which text; publication reads that and knows nothing of entries.
 """
 
-import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import msgspec
 from sqlite_utils import Database
 
-from app.federation.errors import UnknownEntry
-from app.overlay.resolve import Entry, Held, resolve
-from app.rules.inspect import inspect_text
-from app.rules.reseverity import with_severity
-from app.rules.store import put_text
-from app.rules.validate import Profile
-
-COLUMNS = ", ".join(Entry.__struct_fields__)
+from app.overlay.errors import UnknownEntry
+from app.overlay.resolve import OverlayEntry, UpstreamRule
 
 
 @dataclass(frozen=True, slots=True)
-class HeldRow:
+class UpstreamRuleRow:
     """An upstream's rule with an id that an entry names."""
 
     origin: str
     rule_id: str
-    held: Held
+    held: UpstreamRule
     is_active: bool
 
 
-def entries(db: Database, rule_id: str | None = None) -> list[Entry]:
-    """Every entry, or those of one rule, by rule and action."""
-    rows = db.conn.execute(
-        f"SELECT {COLUMNS} FROM overlay WHERE rule_id = ? OR ? IS NULL ORDER BY rule_id, action",
-        [rule_id, rule_id],
+@dataclass(frozen=True, slots=True)
+class TextFacts:
+    """Facts about a kept text: its title, why Guards could not load it, and what is unusual about it."""
+
+    title: str | None = None
+    guard_refusal: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def entries(db: Database, rule_id: str | None = None) -> list[OverlayEntry]:
+    """Return every entry, or those of one rule, by rule and action."""
+    rows = db.table("overlay").rows_where(
+        "rule_id = ? OR ? IS NULL", [rule_id, rule_id], order_by="rule_id, action"
     )
-    return [Entry(*row) for row in rows]
+    return [OverlayEntry(**row) for row in rows]
 
 
-def entry(db: Database, entry_id: str) -> Entry:
-    """One entry; raises `UnknownEntry`."""
-    row = db.conn.execute(
-        f"SELECT {COLUMNS} FROM overlay WHERE id = ?",
-        [entry_id],
+def entry(db: Database, entry_id: str) -> OverlayEntry:
+    """Return one entry; raise `UnknownEntry`."""
+    for row in db.table("overlay").rows_where("id = ?", [entry_id]):
+        return OverlayEntry(**row)
+    raise UnknownEntry("No overlay entry has this id; see `threatcloud overlay list`.")
+
+
+def insert(db: Database, new: OverlayEntry) -> None:
+    """Add an entry; there is none yet for its rule and action."""
+    db.table("overlay").insert(msgspec.structs.asdict(new))
+
+
+def delete(db: Database, entry_id: str) -> None:
+    """Take an entry away, if it is there."""
+    db.table("overlay").delete_where("id = ?", [entry_id])
+
+
+def set_missing_bases(db: Database, rule_id: str, digest: str) -> None:
+    """Give this base to the entries of a rule that have none yet."""
+    db.execute("UPDATE overlay SET base = ? WHERE rule_id = ? AND base IS NULL", [digest, rule_id])
+
+
+def is_due(db: Database, since: str, at: str) -> bool:
+    """Return True when an entry has ended in this time, or a configured pin may find its text now."""
+    (due,) = db.execute(
+        "SELECT EXISTS (SELECT 1 FROM overlay WHERE expires_at > ? AND expires_at <= ?)"
+        " OR EXISTS (SELECT 1 FROM overlay WHERE action = 'pin' AND digest IS NULL"
+        " AND EXISTS (SELECT 1 FROM upstream_version WHERE first_seen >= ?))",
+        [since, at, since],
     ).fetchone()
-    if row is None:
-        raise UnknownEntry("No overlay entry has this id; see `threatcloud overlay list`.")
-    return Entry(*row)
+    return bool(due)
 
 
-def held_rows(db: Database, rule_id: str | None = None) -> list[HeldRow]:
-    """Upstreams' rules that an entry names (or with this id), in any state; for each id, what counts most first."""
-    rows = db.conn.execute(
+def upstream_rules(db: Database, rule_id: str | None = None) -> list[UpstreamRuleRow]:
+    """Return upstreams' rules that an entry names (or with this id), in any state, by id and descending priority."""
+    rows = db.execute(
         "SELECT r.origin, r.rule_id, r.digest, r.excluded IS NOT NULL, r.state = 'active'"
         " FROM rule r LEFT JOIN upstream u ON 'upstream:' || u.name = r.origin"
         " WHERE r.origin LIKE 'upstream:%'"
@@ -62,91 +85,56 @@ def held_rows(db: Database, rule_id: str | None = None) -> list[HeldRow]:
         [rule_id, rule_id],
     )
     return [
-        HeldRow(origin, i, Held(digest, bool(out)), bool(active)) for origin, i, digest, out, active in rows
+        UpstreamRuleRow(origin, i, UpstreamRule(digest, bool(excluded)), bool(active))
+        for origin, i, digest, excluded, active in rows
     ]
 
 
+def digest_in_version(db: Database, rule_id: str, version: str) -> str | None:
+    """Return the digest of a rule's text in a kept version of an upstream, given by its label or number."""
+    row = db.execute(
+        "SELECT u.digest FROM upstream_rule u JOIN upstream_version v ON v.id = u.version"
+        " WHERE u.rule_id = ? AND (v.label = ? OR CAST(v.id AS TEXT) = ?) ORDER BY v.label = ? DESC, v.id DESC",
+        [rule_id, *[version] * 3],
+    ).fetchone()
+    return row[0] if row else None
+
+
 def severities(db: Database, digests: Iterable[str | None]) -> dict[str, str]:
-    """`digest -> severity` as each of these texts says it."""
+    """Return `digest -> severity` as each of these texts states it."""
     wanted = msgspec.json.encode(sorted({digest for digest in digests if digest is not None})).decode()
-    rows = db.conn.execute(
+    rows = db.execute(
         "SELECT digest, severity FROM rule_text WHERE digest IN (SELECT value FROM json_each(?))", [wanted]
     )
     return dict(rows.fetchall())
 
 
-def text_of(db: Database, digest: str | None) -> str | None:
-    """A kept text."""
-    row = db.conn.execute("SELECT text FROM rule_text WHERE digest = ?", [digest]).fetchone()
-    return row[0] if row else None
+def text_facts(db: Database, digest: str | None) -> TextFacts:
+    """Return the facts about a kept text, or empty ones."""
+    row = db.execute(
+        "SELECT title, guard_refusal, warnings FROM rule_text WHERE digest = ?", [digest]
+    ).fetchone()
+    if row is None:
+        return TextFacts()
+    title, refusal, warnings = row
+    return TextFacts(
+        title, refusal, tuple(f"{w['field']}: {w['message']}" for w in msgspec.json.decode(warnings))
+    )
 
 
-def settle(db: Database, at: str) -> bool:
-    """Recompute what entries make of upstreams' rules at this instant; True when that changed.
-
-    To be called in the transaction that changes entries, upstreams' rules or their filters. An entry made before
-    any upstream had its rule gets its base here. Only texts that get another severity are parsed, 2 ms each and once
-    in the life of the process (measured on the 785 published rules; after that 500 of them take 20 ms).
-    """
-    by_rule: dict[str, list[Entry]] = {}
-    for one in entries(db):
-        by_rule.setdefault(one.rule_id, []).append(one)
-    rows = held_rows(db)
-    _give_bases(db, by_rule, rows)
-    own = severities(db, [*(r.held.digest for r in rows), *(e.digest for es in by_rule.values() for e in es)])
-    wanted: dict[tuple[str, str], tuple[int, str | None]] = {}
-    for row in rows:
-        mine = by_rule[row.rule_id]
-        if any(e.action == "disable" and e.is_in_force(at) for e in mine):
-            # In any state: a rollback may serve what upstream has dropped since, but not what we disabled.
-            wanted[row.origin, row.rule_id] = (0, None)
-        elif row.is_active:
-            effect = resolve(mine, row.held, own, at)
-            if effect != resolve((), row.held, own, at):
-                digest = effect.digest
-                if effect.severity is not None:
-                    digest = _put_with_severity(db, digest, effect.severity)
-                wanted[row.origin, row.rule_id] = (1, digest if digest != row.held.digest else None)
-    return _replace_overlaid(db, wanted)
-
-
-def _give_bases(db: Database, by_rule: Mapping[str, Sequence[Entry]], rows: Iterable[HeldRow]) -> None:
-    given: set[str] = set()
-    for row in rows:
-        if row.is_active and row.rule_id not in given:
-            given.add(row.rule_id)
-            if any(e.base is None for e in by_rule[row.rule_id]):
-                db.conn.execute(
-                    "UPDATE overlay SET base = ? WHERE rule_id = ? AND base IS NULL",
-                    [row.held.digest, row.rule_id],
-                )
-
-
-def _put_with_severity(db: Database, digest: str, severity: str) -> str:
-    """Keep a text with another severity; returns its digest."""
-    known = _derived(digest, severity)
-    if known and db.conn.execute("SELECT 1 FROM rule_text WHERE digest = ?", known).fetchone():
-        return known[0]
-    text = text_of(db, digest)
-    assert text is not None  # noqa: S101 (rows refer to kept texts only)
-    derived = with_severity(text, severity)
-    known[:] = [put_text(db, inspect_text(derived, profile=Profile.PUBLISHED), derived)]
-    return known[0]
-
-
-@functools.lru_cache(maxsize=10_000)
-def _derived(digest: str, severity: str) -> list[str]:  # noqa: ARG001 (the key)
-    """Where to remember what this text with this severity became: one digest always becomes the same other."""
-    return []
-
-
-def _replace_overlaid(db: Database, wanted: Mapping[tuple[str, str], tuple[int, str | None]]) -> bool:
-    rows = db.conn.execute("SELECT origin, rule_id, served, digest FROM overlaid")
-    present = {(origin, rule_id): (served, digest) for origin, rule_id, served, digest in rows}
+def replace_overlaid(db: Database, wanted: Mapping[tuple[str, str], tuple[int, str | None]]) -> bool:
+    """Bring table `overlaid` to `(origin, rule id) -> (served, digest)`; return True when that changed it."""
+    table = db.table("overlaid")
+    present = {(row["origin"], row["rule_id"]): (row["served"], row["digest"]) for row in table.rows}
     gone = [key for key in present if key not in wanted]
-    new = [(*key, *value) for key, value in wanted.items() if present.get(key) != value]
-    db.conn.executemany("DELETE FROM overlaid WHERE origin = ? AND rule_id = ?", gone)
-    db.conn.executemany(
-        "INSERT OR REPLACE INTO overlaid (origin, rule_id, served, digest) VALUES (?, ?, ?, ?)", new
+    new = {key: value for key, value in wanted.items() if present.get(key) != value}
+    for key in gone:
+        table.delete_where("origin = ? AND rule_id = ?", key)
+    table.insert_all(
+        (
+            {"origin": origin, "rule_id": rule_id, "served": served, "digest": digest}
+            for (origin, rule_id), (served, digest) in new.items()
+        ),
+        replace=True,
     )
     return bool(gone or new)

@@ -2,14 +2,17 @@
 
 import base64
 import hashlib
+from typing import Annotated
 
 from litestar import get
 from litestar.response import Response
+from msgspec import Meta
 
 from app.access import audit
 from app.access.guards import actor_of, instant_of, principal_of, require
 from app.access.roles import Role
-from app.federation.sources.collected import SourceError
+from app.bundles.format import BundleError
+from app.http.described import FILE_TYPE, described
 from app.http.envelope import AnyRequest
 from app.http.problem import conflict, not_found
 from app.publication.bundle_export import Export, export_bundle
@@ -17,7 +20,11 @@ from app.publication.errors import NoSuchPublication, NothingNewer
 from app.publication.routes import no_publication, serial_of
 
 
-@get("/api/admin/bundles/export", guards=[require(Role.ADMIN)])
+@get(
+    "/api/admin/bundles/export",
+    guards=[require(Role.ADMIN)],
+    **described(bytes, media=FILE_TYPE, query={"since": Annotated[int, Meta(ge=0, le=1 << 53)]}),
+)
 async def export(request: AnyRequest) -> Response[bytes]:
     """What is served now as one signed file, whole or from after the publication `since`.
 
@@ -32,22 +39,22 @@ async def export(request: AnyRequest) -> Response[bytes]:
         raise not_found(
             f"{error}, so a delta cannot start there: leave `since` out for a full bundle"
         ) from error
-    except (NothingNewer, SourceError) as error:
+    except (NothingNewer, BundleError) as error:
         raise conflict(str(error)) from error
     if exported is None:
         raise no_publication()
     digest = hashlib.sha256(exported.content).digest()
     if not request.scope["state"]["is_head"]:
-        await _note(request, exported, digest.hex())
+        await _audit_export(request, exported, digest.hex())
     headers = {
         "Cache-Control": "no-store",
         "Content-Disposition": f'attachment; filename="{exported.file_name}"',
         "Repr-Digest": f"sha-256=:{base64.b64encode(digest).decode('ascii')}:",
     }
-    return Response(exported.content, media_type="application/octet-stream", headers=headers)
+    return Response(exported.content, media_type=FILE_TYPE, headers=headers)
 
 
-async def _note(request: AnyRequest, exported: Export, digest: str) -> None:
+async def _audit_export(request: AnyRequest, exported: Export, digest: str) -> None:
     now, actor, address = instant_of(request), actor_of(request), principal_of(request).address
     manifest = exported.manifest
     detail = {"since": manifest.since, "digest": digest, "rules": len(manifest.rules)}

@@ -4,9 +4,8 @@ A JWS with serial, set digest, issue and expiry time, in the header `Threatcloud
 304 of the distribution routes. A client that sees it expire knows that something in between froze it.
 """
 
-import jwt
-
 from app.publication.served_set import ServedSet
+from app.signing.jws import sign
 from app.signing.keys import SigningKeys
 
 HEADER = "Threatcloud-Freshness"
@@ -35,12 +34,7 @@ class Freshness:
                 "iat": int(now),
                 "exp": int(now) + LIFETIME_SECONDS,
             }
-            self._token = jwt.encode(
-                claims,
-                signer.private,
-                algorithm="EdDSA",
-                headers={"kid": signer.kid, "typ": "freshness+jwt"},
-            )
+            self._token = sign("freshness+jwt", claims, signer)
             self._serial = served.serial
             self._renew_at = now + RENEW_AFTER_SECONDS
         return self._token

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-import jwt
 import msgspec
 from sqlite_utils import Database
 
@@ -20,6 +19,7 @@ from app.publication.errors import NotFrozen
 from app.publication.policy import PublicationPolicy
 from app.publication.served_set import ServedSet, Sign, render
 from app.sandbox.memory import give_back
+from app.signing.jws import peek_unverified, sign
 from app.signing.keys import SigningKeys
 from app.storage import Storage
 
@@ -205,8 +205,7 @@ class Publisher:
 
     def _signed_this(self, record: store.PublicationRecord) -> bool:
         """Was it signed by the keys that sign now?"""
-        header = jwt.get_unverified_header(record.manifest)
-        claims = jwt.decode(record.manifest, options={"verify_signature": False})
+        header, claims = peek_unverified(record.manifest)
         return (header["kid"], claims.get("rule_key")) == (
             self._keys.signer("manifest").kid,
             self._keys.signer("rule").kid,
@@ -233,9 +232,7 @@ class Publisher:
             "rule_key": self._keys.signer("rule").kid,
             "rules": {member.rule_id: member.digest for member in draft.members},
         }
-        return jwt.encode(
-            claims, signer.private, algorithm="EdDSA", headers={"kid": signer.kid, "typ": "publication+jwt"}
-        )
+        return sign("publication+jwt", claims, signer)
 
 
 def _draft(db: Database) -> _Draft:

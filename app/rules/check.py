@@ -1,4 +1,4 @@
-"""Everything there is to say about one text, for `threatcloud rules check` (runs in a sandbox)."""
+"""Everything there is to say about one text, for `threatcloud rule check` (runs in a sandbox)."""
 
 from typing import Literal
 

@@ -185,3 +185,15 @@ def _local_ids(pattern_hash: str) -> Iterator[str]:
     for number in count():
         seed = f"{pattern_hash}#{number}" if number else pattern_hash
         yield f"ATR-LOCAL-{hashlib.sha256(seed.encode()).hexdigest()[:8]}"
+
+
+def text_of(db: Database, digest: str | None) -> str | None:
+    """Return the kept text with this digest."""
+    row = db.execute("SELECT text FROM rule_text WHERE digest = ?", [digest]).fetchone()
+    return row[0] if row else None
+
+
+def rule_id_of_text(db: Database, digest: str) -> str | None:
+    """Return the id that the kept text with this digest states."""
+    row = db.execute("SELECT rule_id FROM rule_text WHERE digest = ?", [digest]).fetchone()
+    return row[0] if row else None

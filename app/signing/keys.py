@@ -1,7 +1,7 @@
 """The instance's own Ed25519 keys: private halves on disk for the service user alone, never in the database.
 
 The newest key of each use signs. Older ones stay accepted, so that what they signed remains valid until
-somebody retires them: rotation with overlap.
+an admin retires them: rotation with overlap.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ class SigningKeys:
 
     @classmethod
     def open(cls, state_dir: Path, now: datetime) -> SigningKeys:
-        """Read `<state_dir>/keys`, making the folder and a first key of each use where they are missing.
+        """Read `<state_dir>/keys`, and make the folder and a first key of each use where they are missing.
 
-        Raises `SigningKeyError` when the folder or a file is open to others than its owner, or damaged.
+        Raise `SigningKeyError` when the folder or a file is open to others than its owner, or damaged.
         """
         folder = state_dir / FOLDER
         if not folder.exists():
@@ -83,9 +83,9 @@ class SigningKeys:
 
     @classmethod
     def read(cls, state_dir: Path) -> SigningKeys:
-        """The keys that are there, beside whoever has the state folder: nothing is made or cleared away.
+        """Read the existing keys beside a running server: nothing is made or cleared away.
 
-        Raises `SigningKeyError` as `open` does, and when a use has no key.
+        Raise `SigningKeyError` as `open` does, and when a use has no key.
         """
         folder = state_dir / FOLDER
         if not folder.is_dir():
@@ -98,19 +98,19 @@ class SigningKeys:
         return keys
 
     def of(self, use: KeyUse) -> tuple[SigningKey, ...]:
-        """The keys of one use, the signing one first."""
+        """Return the keys of one use, the signing one first."""
         return tuple(key for key in self._keys if key.use == use)
 
     def signer(self, use: KeyUse) -> SigningKey:
-        """The key that signs now."""
+        """Return the key that signs now."""
         return self.of(use)[0]
 
     def public(self, use: KeyUse, kid: str) -> Ed25519PublicKey | None:
-        """The accepted public key of this use and id, or None."""
+        """Return the accepted public key of this use and id, or None."""
         return next((key.public for key in self._keys if key.kid == kid and key.use == use), None)
 
     def rotate(self, use: KeyUse, now: datetime) -> str:
-        """Make a new key that signs from now on; the old ones stay accepted. Returns its id."""
+        """Make a new key that signs from now on; the old ones stay accepted. Return its id."""
         created = now.astimezone(UTC).replace(microsecond=0)
         if older := self.of(use):
             # The newest by name signs, also after a second rotation in one second or with a clock set back.
@@ -122,9 +122,9 @@ class SigningKeys:
         return key.kid
 
     def retire(self, kid: str) -> SigningKey:
-        """Delete an old key: what it signed is no longer accepted. Returns what was deleted.
+        """Delete an old key: what it signed is no longer accepted. Return the deleted key.
 
-        Raises `UnknownSigningKey`, or `ActiveSigningKey` for the one that signs.
+        Raise `UnknownSigningKey`, or `ActiveSigningKey` for the one that signs.
         """
         key = next((key for key in self._keys if key.kid == kid), None)
         if key is None:
@@ -137,14 +137,14 @@ class SigningKeys:
         return key
 
     def jwks(self) -> dict[str, list[dict[str, str]]]:
-        """The accepted public keys as a JWK set (RFC 7517, RFC 8037), the signing one of each use first.
+        """Return the accepted public keys as a JWK set (RFC 7517, RFC 8037), the signing one of each use first.
 
         The private member `threatcloud_use` tells keys for access tokens, manifests and rules apart.
         """
         return {"keys": [_jwk(key) for key in self._keys]}
 
     def pem(self, use: KeyUse) -> str:
-        """The public key that verifies what is signed now, as SPKI PEM."""
+        """Return the public key that verifies what is signed now, as SPKI PEM."""
         return (
             self.signer(use)
             .public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
@@ -153,7 +153,7 @@ class SigningKeys:
 
 
 def kid_of(use: KeyUse, public: Ed25519PublicKey) -> str:
-    """`<use>-` and 16 hex digits of the SHA-256 of the public key (SPKI, DER)."""
+    """Return `<use>-` and 16 hex digits of the SHA-256 of the public key (SPKI, DER)."""
     der = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return f"{use}-{hashlib.sha256(der).hexdigest()[:16]}"
 

@@ -131,13 +131,6 @@ class PublicationDiff(msgspec.Struct, rename={"before": "from", "after": "to"}):
     withdrawn: list[str]
 
 
-class RemovedEntry(msgspec.Struct):
-    """An overlay entry that is gone."""
-
-    id: str
-    removed: bool
-
-
 class WithdrawnRule(msgspec.Struct, rename="camel"):
     """A local rule that is out of service."""
 

@@ -35,10 +35,6 @@ from app.intel.telemetry.totals import (
     Usage,
     UsageTotals,
 )
-from app.overlay.resolve import State
-from app.overlay.routes import AnyNewEntry
-from app.overlay.views import Compared
-from app.overlay.views import Listed as OverlayEntry
 from app.publication.routes import Reason
 from app.rules.listing import Shown as HeldRule
 from app.rules.local import Imported
@@ -99,7 +95,6 @@ _FEED = Contract(
 _PEM = Contract(str, media="text/plain")
 
 PATH_PARAMETERS: Mapping[str, Any] = {
-    "entry_id": Text,
     "agent_id": Text,
     "author": ShortText,
     "key_id": Text,
@@ -136,10 +131,6 @@ CONTRACTS: Mapping[str, Contract] = {
     "GET /api/admin/rules/{rule_id}": Contract(list[HeldRule]),
     "POST /api/admin/rules/import": Contract(list[Imported], body=ImportBody),
     "POST /api/admin/rules/{rule_id}/withdraw": Contract(answers.WithdrawnRule, body=WithdrawBody),
-    "GET /api/admin/overlay": _listed(list[OverlayEntry], rule=str, state=State),
-    "POST /api/admin/overlay": Contract(OverlayEntry, body=AnyNewEntry, status=(201,)),
-    "GET /api/admin/overlay/{entry_id}": Contract(Compared),
-    "DELETE /api/admin/overlay/{entry_id}": Contract(answers.RemovedEntry, query={"reason": str}),
     "GET /api/admin/bundles/export": Contract(bytes, query={"since": Since}, media=FILE),
     "GET /api/publications": _listed(list[answers.Publication]),
     "GET /api/publications/current": Contract(answers.SignedPublication),

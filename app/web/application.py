@@ -30,7 +30,8 @@ from app.intel.public_routes import public_handlers
 from app.intel.reports.routes import threat_handlers
 from app.intel.skills.routes import skill_handlers
 from app.intel.telemetry.routes import tool_handlers
-from app.overlay.routes import overlay_handlers
+from app.overlay.errors import OverlayError
+from app.overlay.routes import overlay_handlers, overlay_problem
 from app.privacy.routes import subject_handlers
 from app.publication.bundle_routes import bundle_export_handlers
 from app.publication.distribution import distribution_handlers
@@ -88,6 +89,7 @@ ERROR_HANDLERS: dict[int | type[Exception], Any] = {
     Problem: on_problem,
     ConsensusError: refused_as(consensus_problem),
     FederationError: refused_as(federation_problem),
+    OverlayError: refused_as(overlay_problem),
     HTTPException: on_http_exception,
     StorageUnavailable: on_storage_unavailable,
     SandboxClosed: on_sandbox_closed,

@@ -13,7 +13,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 
 from app import __version__
 from app.access.guards import instant_of, require_monitor
-from app.backup.status import BackupStatus, read_status
+from app.backup.status import BackupStatus, read_backup_status
 from app.federation.status import UpstreamStatus
 from app.http.envelope import AnyRequest
 from app.http.timestamps import from_text
@@ -32,7 +32,7 @@ async def metrics(request: AnyRequest) -> Response[bytes]:
     state, now = request.app.state, instant_of(request)
     upstreams = state.config.upstream
     measures = await state.storage.read(lambda db: measure(db, upstreams, now))
-    backups = read_status(state.config.state_dir)
+    backups = read_backup_status(state.config.state_dir)
     page = _Page(measures, state.federation.outcomes, state.storage.path, backups)
     if openmetrics.CONTENT_TYPE_LATEST.partition(";")[0] in request.headers.get("accept", ""):
         body: bytes = openmetrics.generate_latest(page)  # type: ignore[no-untyped-call]

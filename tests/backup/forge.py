@@ -1,4 +1,4 @@
-"""Backups as an attacker, or a disk, could make them: any members, any manifest, signed by whoever has a key."""
+"""Backups as an attacker, or a disk, could make them: any members, any manifest, signed with any key."""
 
 import hashlib
 import io

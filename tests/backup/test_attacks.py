@@ -1,4 +1,4 @@
-"""Archives that must not be restored: damaged, forged, foreign, newer, or made to escape from their folder."""
+"""Archives that must not be restored: damaged, forged, of another instance, newer, or with paths that escape."""
 
 import base64
 import random
@@ -19,8 +19,7 @@ from hypothesis import strategies as st
 from app.backup import cipher
 from app.backup.archive import SEAL_BYTES
 from app.backup.errors import BackupError
-from app.backup.opening import unpack_and_prove
-from app.backup.restore import Terms, restore_backup
+from app.backup.restore import RestoreOptions, restore_backup, unpack_and_verify
 from app.signing.keys import SigningKeys
 from tests.backup.conftest import Origin
 from tests.backup.forge import Forge, Item, plain_file, resealed, sealed, tar_of
@@ -43,7 +42,7 @@ def refusal(tmp_path: Path, origin: Origin) -> Callable[..., str]:
         state.mkdir(exist_ok=True)
         file.write_bytes(content)
         with pytest.raises(BackupError) as refused:
-            restore_backup(file, state, Terms(**terms), "tester", NOW)  # type: ignore[arg-type]
+            restore_backup(file, state, RestoreOptions(**terms), "tester", NOW)  # type: ignore[arg-type]
         assert [path.name for path in state.iterdir()] == ["threatcloud.lock"]
         return str(refused.value)
 
@@ -57,7 +56,7 @@ def opens(content: bytes, folder: Path, *identities: cipher.Identity) -> bool:
     place = folder / "place"
     place.mkdir()
     try:
-        unpack_and_prove(file, place, identities)
+        unpack_and_verify(file, place, identities)
     except BackupError:
         return False
     else:
@@ -70,14 +69,14 @@ def identities(origin: Origin) -> list[cipher.Identity]:
     return cipher.read_identities(origin.identity.read_text())
 
 
-def test_the_genuine_ones_are_good(origin: Origin, forge: Forge, tmp_path: Path) -> None:
+def test_genuine_and_rebuilt_backups_are_accepted(origin: Origin, forge: Forge, tmp_path: Path) -> None:
     assert opens(origin.plain.read_bytes(), tmp_path)
     assert opens(origin.encrypted.read_bytes(), tmp_path, *identities(origin))
     assert opens(forge.file(), tmp_path), "what is forged below is otherwise as it should be"
 
 
 @pytest.mark.parametrize("kind", ["plain", "encrypted"])
-def test_cut_off_anywhere(origin: Origin, tmp_path: Path, kind: str) -> None:
+def test_a_backup_cut_off_anywhere_is_refused(origin: Origin, tmp_path: Path, kind: str) -> None:
     whole = Path(origin.made[kind]["file"]).read_bytes()
     chosen = random.Random(5)
     sizes = {0, 1, len(whole) - 1, *(chosen.randrange(len(whole)) for _ in range(SAMPLES))}
@@ -87,7 +86,7 @@ def test_cut_off_anywhere(origin: Origin, tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["plain", "encrypted"])
-def test_one_bit_flipped_anywhere(origin: Origin, tmp_path: Path, kind: str) -> None:
+def test_a_backup_with_one_bit_flipped_anywhere_is_refused(origin: Origin, tmp_path: Path, kind: str) -> None:
     """Every bit of both ends, where headers and checks are, and a sample of those between."""
     whole = bytearray(Path(origin.made[kind]["file"]).read_bytes())
     chosen = random.Random(7)
@@ -101,8 +100,8 @@ def test_one_bit_flipped_anywhere(origin: Origin, tmp_path: Path, kind: str) -> 
     assert opens(bytes(whole), tmp_path, *identities(origin))
 
 
-def test_damage_under_a_seal_that_fits(origin: Origin, tmp_path: Path) -> None:
-    """Whoever alters a file can seal it anew; then the packing or a signed digest shows it.
+def test_damage_under_a_matching_seal_is_refused(origin: Origin, tmp_path: Path) -> None:
+    """An attacker can seal an altered file again; then the compression or a signed digest shows it.
 
     But for bits that carry nothing (deflate pads its last byte): then the content is what it was.
     """
@@ -118,7 +117,7 @@ def test_damage_under_a_seal_that_fits(origin: Origin, tmp_path: Path) -> None:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary(max_size=3000))
-def test_noise(data: bytes, tmp_path: Path) -> None:
+def test_random_bytes_are_refused(data: bytes, tmp_path: Path) -> None:
     for content in (data, sealed(data), resealed(data + bytes(100)), sealed(tar_of([]) + data)):
         assert not opens(content, tmp_path)
 
@@ -145,7 +144,7 @@ STRANGE: dict[str, Item] = {
 
 @pytest.mark.parametrize("item", STRANGE.values(), ids=STRANGE.keys())
 @pytest.mark.parametrize("where", [0, 1, 2, 99])
-def test_members_that_are_no_plain_files(
+def test_members_that_are_no_plain_files_are_refused(
     forge: Forge, refusal: Callable[..., str], item: Item, where: int, tmp_path: Path
 ) -> None:
     items = forge.items()
@@ -155,7 +154,7 @@ def test_members_that_are_no_plain_files(
 
 
 @pytest.mark.parametrize("kind", [b"\0", b"1", b"2", b"3", b"4", b"5", b"6", b"7", b"L", b"S", b"x"])
-def test_the_right_content_as_another_kind_of_member(
+def test_the_right_content_as_another_kind_of_member_is_refused(
     forge: Forge, refusal: Callable[..., str], kind: bytes
 ) -> None:
     for number in (0, 1):
@@ -167,18 +166,20 @@ def test_the_right_content_as_another_kind_of_member(
     assert refusal(sealed(tar_of(items)))
 
 
-def test_a_database_with_a_journal_of_its_own(forge: Forge, origin: Origin, tmp_path: Path) -> None:
+def test_a_database_in_wal_mode_is_restored_without_a_journal(
+    forge: Forge, origin: Origin, tmp_path: Path
+) -> None:
     """A file in WAL mode, as no backup has it: the restored one is complete without a log beside it."""
     forge.edit_database(lambda db: db.execute("PRAGMA journal_mode=WAL"))
     state, file = tmp_path / "state", tmp_path / "file.tcbackup"
     state.mkdir()
     file.write_bytes(forge.file())
-    restore_backup(file, state, Terms(), "tester", NOW)
+    restore_backup(file, state, RestoreOptions(), "tester", NOW)
     assert not list(state.glob("threatcloud.db-*"))
     assert (state / "threatcloud.db").read_bytes()[18:20] == b"\1\1"
 
 
-def test_a_member_twice_too_few_too_many_or_in_another_order(
+def test_a_member_missing_surplus_repeated_or_out_of_order_is_refused(
     forge: Forge, refusal: Callable[..., str]
 ) -> None:
     items = forge.items()
@@ -201,12 +202,14 @@ def test_a_member_twice_too_few_too_many_or_in_another_order(
     "name",
     ["../threatcloud.db", "/etc/x", "keys/../x.pem", "keys/x.pem", "threatcloud.db-wal", "keys", "a\0b", ""],
 )
-def test_names_that_a_manifest_may_not_list(forge: Forge, refusal: Callable[..., str], name: str) -> None:
+def test_names_that_a_manifest_may_not_list_are_refused(
+    forge: Forge, refusal: Callable[..., str], name: str
+) -> None:
     forge.claims["members"].append({"name": name, "size": 0, "sha256": "0" * 64})
     assert "not understood" in refusal(forge.file())
 
 
-def test_manifests_that_contradict_themselves(forge: Forge, refusal: Callable[..., str]) -> None:
+def test_manifests_that_contradict_themselves_are_refused(forge: Forge, refusal: Callable[..., str]) -> None:
     claims = forge.claims
     changes: list[dict[str, Any]] = [
         {"members": [*claims["members"], claims["members"][0]]},
@@ -257,7 +260,7 @@ def test_a_bomb_that_declares_less_costs_neither_memory_nor_disk(
     tracemalloc.stop()
 
 
-def test_a_forged_signature(forge: Forge, refusal: Callable[..., str], origin: Origin) -> None:
+def test_a_forged_signature_is_refused(forge: Forge, refusal: Callable[..., str], origin: Origin) -> None:
     forged = Forge.file(forge, forge.stranger)
     assert "not signed by a manifest key that it names" in refusal(forged)
     genuine = forge.token()
@@ -288,14 +291,16 @@ def test_a_whole_backup_of_a_stranger_is_not_ours(
     file.write_bytes(forged)
     shutil.copytree(origin.state, state)
     with pytest.raises(BackupError, match="no manifest key of the instance that is here"):
-        restore_backup(file, state, Terms(), "tester", NOW)
+        restore_backup(file, state, RestoreOptions(), "tester", NOW)
 
 
 def _x(forge: Forge) -> str:
     return base64.urlsafe_b64encode(forge.stranger.public.public_bytes_raw()).decode().rstrip("=")
 
 
-def test_newer_formats_and_newer_databases(forge: Forge, refusal: Callable[..., str]) -> None:
+def test_newer_formats_and_newer_databases_are_refused_by_name(
+    forge: Forge, refusal: Callable[..., str]
+) -> None:
     genuine = dict(forge.claims)
     forge.claims = {**genuine, "format": 2, "release": "9.9.9", "other": {}}
     assert refusal(forge.file()) == (
@@ -336,10 +341,10 @@ EDITS: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize(("statement", "why"), EDITS.values(), ids=EDITS.keys())
-def test_a_database_that_is_not_what_it_was(
+def test_a_changed_database_is_refused_though_correctly_signed(
     forge: Forge, refusal: Callable[..., str], statement: str, why: str
 ) -> None:
-    """Signed by the instance's own key, as whoever has taken that could do: the checks behind it still hold."""
+    """Signed with the instance's own key, as a thief of that key could do: the checks behind it still hold."""
     forge.edit_database(lambda db: db.executescript(statement))
     assert why in refusal(forge.file())
 
@@ -356,7 +361,9 @@ def test_a_damaged_page_is_found(forge: Forge, refusal: Callable[..., str]) -> N
     assert refusal(forge.file())
 
 
-def test_keys_that_are_others_than_the_manifest_names(forge: Forge, refusal: Callable[..., str]) -> None:
+def test_private_keys_that_the_manifest_does_not_name_are_refused(
+    forge: Forge, refusal: Callable[..., str]
+) -> None:
     name = next(name for name in forge.files if name.startswith("keys/access-"))
     other = next(name for name in forge.files if name.startswith("keys/rule-"))
     genuine = forge.files[name]
@@ -370,6 +377,8 @@ def test_keys_that_are_others_than_the_manifest_names(forge: Forge, refusal: Cal
     assert "its keys cannot be used" in refusal(forge.file())
 
 
-def test_text_armor_is_named(origin: Origin, refusal: Callable[..., str]) -> None:
+def test_text_armor_and_missing_identities_are_named_in_the_refusal(
+    origin: Origin, refusal: Callable[..., str]
+) -> None:
     assert "text form" in refusal(b"-----BEGIN AGE ENCRYPTED FILE-----\n")
     assert "--identity" in refusal(origin.encrypted.read_bytes())

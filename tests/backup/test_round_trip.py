@@ -42,7 +42,7 @@ def is_the_instance(server: Server, origin: Origin) -> bool:
     return agent_is_known and poll(server, origin.partner) == origin.etag
 
 
-def test_a_backup_says_what_is_in_it(origin: Origin) -> None:
+def test_a_backup_describes_its_contents(origin: Origin) -> None:
     for name, has_keys, is_encrypted in (
         ("plain", False, False),
         ("whole", True, False),
@@ -67,7 +67,7 @@ def test_a_backup_says_what_is_in_it(origin: Origin) -> None:
     assert leftovers(origin.state) == []
 
 
-def test_the_status_is_that_of_the_last_one(origin: Origin) -> None:
+def test_the_status_describes_the_last_backup(origin: Origin) -> None:
     status = json.loads((origin.state / "backup.json").read_text())
     made = origin.made["encrypted"]
     assert status["failed"] is None
@@ -84,9 +84,9 @@ def test_a_new_host_goes_on_where_the_old_one_was(origin: Origin, host: Host, ki
         server, Path(origin.made[kind]["file"]), *options, "--key", str(origin.manifest_key), "--json"
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert (told["keys"], told["etag"], told["replaced"]) == ("restored", origin.etag, None)
-    assert Path(told["config"]).read_text() == origin.config
+    described = json.loads(done.stdout)
+    assert (described["keys"], described["etag"], described["replaced"]) == ("restored", origin.etag, None)
+    assert Path(described["config"]).read_text() == origin.config
     with server.start():
         assert is_the_instance(server, origin)
         assert server.admin_token == (origin.state / "admin.key").read_text().strip()
@@ -163,7 +163,7 @@ def test_a_restore_waits_for_nobody_and_touches_nothing_under_a_server(origin: O
     assert not list(server.state_dir.glob("replaced-*"))
 
 
-def test_another_instance_is_replaced_only_when_told(origin: Origin, host: Host, tmp_path: Path) -> None:
+def test_another_instance_is_replaced_only_with_replace(origin: Origin, host: Host, tmp_path: Path) -> None:
     server = host()
     with server.start():
         own = server.cli_json("signing-key", "list")
@@ -390,9 +390,9 @@ def test_doctor_knows_when_the_last_one_is_old_or_lacks_the_keys(origin: Origin,
     server.cli("backup", "create")
     assert doctor().keys() == {"backup"}
     status = server.state_dir / "backup.json"
-    told = json.loads(status.read_text())
-    told["verified"]["at"] = "2026-01-02T00:00:00.000Z"
-    status.write_text(json.dumps(told))
+    described = json.loads(status.read_text())
+    described["verified"]["at"] = "2026-01-02T00:00:00.000Z"
+    status.write_text(json.dumps(described))
     assert doctor()["backup"]["state"] == "warning"
     assert "threatcloud backup create" in doctor()["backup"]["todo"]
 

@@ -68,12 +68,12 @@ def test_a_snapshot_brings_the_database_back_and_keeps_the_later_one(origin: Ori
     with server.start():
         assert poll(server, origin.partner) == origin.etag
         assert "after-the-snapshot" not in json.dumps(server.cli_json("key", "list"))
-        assert server.cli_json("audit", "verify")["broken_at"] is None
+        assert server.cli_json("audit", "verify")["brokenAt"] is None
         newest = server.cli_json("audit", "list", "--action", "instance.restored")
     assert [entry["target"] for entry in newest] == [f"snapshot {taken.stem}"]
 
 
-def test_snapshots_that_cannot_be_restored(origin: Origin, server: Server) -> None:
+def test_snapshots_that_cannot_be_restored_are_listed_with_the_reason(origin: Origin, server: Server) -> None:
     newer, broken, other = (snapshot(server, name) for name in ("newer", "broken", "other"))
     execute(
         newer, "INSERT INTO _sqlite_migrations (migration_set, name) VALUES ('threatcloud', 'm9999_later')"

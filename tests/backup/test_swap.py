@@ -14,9 +14,9 @@ import pytest
 
 from app.backup import store
 from app.backup.errors import BackupError
-from app.backup.host import held
-from app.backup.manifest import Contents
-from app.backup.restore import RESTORED_CONFIG, Terms, restore_backup
+from app.backup.host import locked_state_folder
+from app.backup.manifest import DatabaseContents
+from app.backup.restore import RESTORED_CONFIG, RestoreOptions, restore_backup
 from app.backup.snapshots import restore_snapshot
 from app.signing.keys import SigningKeys
 from app.storage import Storage
@@ -58,13 +58,13 @@ def killed_at(step: int, act: Callable[[], Any]) -> bool:
     return False
 
 
-def whole(state: Path) -> Contents:
+def whole(state: Path) -> DatabaseContents:
     """What is in the state folder, with every check: the publication is one that its keys signed."""
     keys = SigningKeys.read(state).of("manifest")
     copy = state.parent / "looked-at.db"
     copy.unlink(missing_ok=True)
     copy_database(state / "threatcloud.db", copy)
-    return store.prove(copy, [key.public for key in keys])
+    return store.verify_database(copy, [key.public for key in keys])
 
 
 def names(state: Path) -> set[str]:
@@ -77,7 +77,7 @@ def start(state: Path) -> None:
         asyncio.run(Storage(state).close())
 
 
-def test_a_restore_killed_anywhere(origin: Origin, tmp_path: Path) -> None:
+def test_a_restore_killed_anywhere_is_whole_or_undone(origin: Origin, tmp_path: Path) -> None:
     template, state = tmp_path / "template", tmp_path / "state"
     shutil.copytree(origin.crashed, template)
     old, step, finished_by_start = whole(template), 0, 0
@@ -88,7 +88,7 @@ def test_a_restore_killed_anywhere(origin: Origin, tmp_path: Path) -> None:
         step += 1
         shutil.rmtree(state, ignore_errors=True)
         shutil.copytree(template, state)
-        if not killed_at(step, lambda: restore_backup(origin.whole, state, Terms(), "tester", NOW)):
+        if not killed_at(step, lambda: restore_backup(origin.whole, state, RestoreOptions(), "tester", NOW)):
             break
         pending = is_swap_pending(state)
         finished_by_start += pending
@@ -116,7 +116,7 @@ def test_a_restore_killed_anywhere(origin: Origin, tmp_path: Path) -> None:
     assert not list(state.glob(".swap*"))
 
 
-def test_a_snapshot_killed_anywhere(origin: Origin, tmp_path: Path) -> None:
+def test_a_snapshot_restore_killed_anywhere_is_whole_or_undone(origin: Origin, tmp_path: Path) -> None:
     template, state = tmp_path / "template", tmp_path / "state"
     shutil.copytree(origin.crashed, template)
     (template / "snapshots").mkdir()
@@ -136,13 +136,13 @@ def test_a_snapshot_killed_anywhere(origin: Origin, tmp_path: Path) -> None:
     assert step > 12
 
 
-def test_a_start_in_the_middle_is_killed_too(origin: Origin, tmp_path: Path) -> None:
+def test_a_start_killed_while_it_finishes_a_swap_is_repeated(origin: Origin, tmp_path: Path) -> None:
     """A restore dies half way, so does each start after it, one step later every time: it still comes to its end."""
     state = tmp_path / "state"
     shutil.copytree(origin.crashed, state)
 
     def restore() -> object:
-        return restore_backup(origin.whole, state, Terms(), "tester", NOW)
+        return restore_backup(origin.whole, state, RestoreOptions(), "tester", NOW)
 
     step = 1
     while not is_swap_pending(state):
@@ -150,7 +150,7 @@ def test_a_start_in_the_middle_is_killed_too(origin: Origin, tmp_path: Path) -> 
         assert killed_at(step, restore)
 
     def finish() -> None:
-        with held(state, "test"):
+        with locked_state_folder(state, "test"):
             pass
 
     attempts = 1
@@ -163,7 +163,7 @@ def test_a_start_in_the_middle_is_killed_too(origin: Origin, tmp_path: Path) -> 
     assert not is_swap_pending(state)
 
 
-def test_a_verb_finishes_what_is_half_done(origin: Origin, tmp_path: Path) -> None:
+def test_a_command_finishes_an_interrupted_restore(origin: Origin, tmp_path: Path) -> None:
     """Until then `doctor` says so; a backup is made of the restored instance, not of a folder between two."""
     server = origin.server(tmp_path / "host")
     state = server.state_dir
@@ -171,7 +171,7 @@ def test_a_verb_finishes_what_is_half_done(origin: Origin, tmp_path: Path) -> No
     step = 1
     while not is_swap_pending(state):
         step += 1
-        assert killed_at(step, lambda: restore_backup(origin.whole, state, Terms(), "tester", NOW))
+        assert killed_at(step, lambda: restore_backup(origin.whole, state, RestoreOptions(), "tester", NOW))
     assert '"a restore was interrupted"' in server.cli("doctor", "--json", check=False).stdout
     server.cli("backup", "create")
     assert not is_swap_pending(state)
@@ -183,19 +183,19 @@ def test_root_leaves_nothing_that_the_owner_could_not_read(origin: Origin, tmp_p
     server = origin.server(tmp_path / "host")
     shutil.copytree(origin.crashed, server.state_dir)
     os.chown(server.state_dir, 65534, 65534)
-    for verb in (("backup", "create"), ("backup", "restore", str(origin.whole)), ("upgrade", "rehearse")):
-        done = server.cli(*verb, check=False)
+    for command in (("backup", "create"), ("backup", "restore", str(origin.whole)), ("upgrade", "rehearse")):
+        done = server.cli(*command, check=False)
         assert done.returncode == 1
         assert "belongs to user 65534: run this as that user" in done.stdout + done.stderr
     assert all(path.stat().st_uid == 0 for path in server.state_dir.iterdir()), "as they were copied"
 
 
-def test_the_next_verb_clears_away_what_a_killed_one_left(origin: Origin, tmp_path: Path) -> None:
+def test_the_next_command_clears_away_what_a_killed_one_left(origin: Origin, tmp_path: Path) -> None:
     state = tmp_path / "state"
     shutil.copytree(origin.crashed, state)
     before = names(state)
-    assert killed_at(8, lambda: restore_backup(origin.whole, state, Terms(), "tester", NOW))
+    assert killed_at(8, lambda: restore_backup(origin.whole, state, RestoreOptions(), "tester", NOW))
     assert any(path.name.startswith(".scratch-") for path in state.iterdir())
     with pytest.raises(BackupError):
-        restore_backup(tmp_path / "missing", state, Terms(), "tester", NOW)
+        restore_backup(tmp_path / "missing", state, RestoreOptions(), "tester", NOW)
     assert names(state) - {"threatcloud.lock"} == before

@@ -28,7 +28,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """An instance that serves the 785 published rules as its own."""
     folder = tmp_path_factory.mktemp("published")
     with instance(folder, consensus_cycle_seconds=86_400) as running:
-        running.cli("rules", "import", str(published_rules_folder()))
+        running.cli("rule", "import", str(published_rules_folder()))
         yield running
 
 

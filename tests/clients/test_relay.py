@@ -50,7 +50,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, published_rules: list[Path]
     folder = tmp_path_factory.mktemp("instance")
     options = {"consensus_cycle_seconds": 86_400, "access_trusted_proxies": "127.0.0.1/32"}
     with instance(folder, **options) as running:
-        running.cli("rules", "import", str(published_rules[0].parent.parent))
+        running.cli("rule", "import", str(published_rules[0].parent.parent))
         yield running
 
 

@@ -41,7 +41,7 @@ MEBIBYTE = 1024 * 1024
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with Server(tmp_path_factory.mktemp("instance"), **BEHIND_A_PROXY) as running:
         (running.folder / "rule.yaml").write_text(rule_text("ATR-2026-96001"))
-        running.cli("rules", "import", "rule.yaml")
+        running.cli("rule", "import", "rule.yaml")
         yield running
 
 

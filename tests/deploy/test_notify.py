@@ -209,7 +209,7 @@ def test_a_server_from_start_to_stop(tmp_path: Path) -> None:
 
             # A rule is looked at in a child process, which stays a while.
             (tmp_path / "rule.yaml").write_text(rule_text("ATR-2026-95001"))
-            server.cli("rules", "import", str(tmp_path / "rule.yaml"))
+            server.cli("rule", "import", str(tmp_path / "rule.yaml"))
             sandboxes = [sandbox for worker in children(server.process.pid) for sandbox in children(worker)]
             assert sandboxes
             for sandbox in sandboxes:

@@ -9,16 +9,16 @@ import pytest
 from msgspec.structs import replace
 from sqlite_utils import Database
 
-from app.bundles.references import is_reference
+from app.bundles.files import BundleFacts
 from app.federation.bundle_import import discard, import_bundle, keep_upload
 from app.federation.errors import PullsFrozen
-from app.federation.sources.bundle import BundleFacts
 from app.federation.sources.collected import Item
+from app.federation.sources.references import is_reference
 from app.federation.status import PullResult
 from app.federation.upstream import BundleUpstream
 from app.storage import StorageUnavailable
+from tests.bundles.exporter import Exporter, pem_of, sha256
 from tests.example_rules import rule_text
-from tests.federation.bundles import Exporter, pem_of, sha256
 from tests.federation.harness import FederationHarness
 
 pytestmark = pytest.mark.anyio

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.bundles.exporter import members_of, repacked
 from tests.example_rules import rule_text
-from tests.federation.bundles import members_of, repacked
 from tests.flows.fleet import confirmed_by, cycle, instance, new_hash
 from tests.server import Server
 
@@ -112,7 +112,7 @@ def test_a_set_and_its_changes_are_carried_over(outside: Server, inside: Server,
     counts = [taken["result"][name] for name in ("added", "changed", "withdrawn", "held", "setAside")]
     assert counts == [1, 1, 1, 0, 0]
     assert served(inside) == served(outside)
-    status = inside.cli_json("upstream", "status", "outside")
+    status = inside.cli_json("upstream", "show", "outside")
     assert status["version"].startswith(f"serial {serial(outside)}, exported ")
 
 
@@ -165,7 +165,7 @@ def test_gaps_rollback_and_tampering_are_refused_and_audited(
     assert "nothing was taken yet" in refused(inside, gap)
     inside.cli("bundle", "import", str(first))
     assert f"starts after publication {middle}" in refused(inside, gap)
-    status = json.loads(inside.cli("upstream", "status", "outside", "--json", check=False).stdout)
+    status = json.loads(inside.cli("upstream", "show", "outside", "--json", check=False).stdout)
     assert (status["state"], status["failure"]["code"]) == ("failing", "gap")
     members = members_of(last.read_bytes())
     forged = tmp_path / "forged.tcbundle"
@@ -224,7 +224,7 @@ def test_imports_wait_while_a_rollback_holds(outside: Server, inside: Server, tm
     later = exported(outside, tmp_path, "later.tcbundle")
     inside.cli("publication", "rollback", str(serial(inside)), "--reason", "looking into it")
     assert "rollback" in refused(inside, later)
-    inside.cli("publication", "release")
+    inside.cli("publication", "resume")
     inside.cli("bundle", "import", str(later))
     assert served(inside) == served(outside)
 
@@ -324,8 +324,8 @@ def test_a_bundle_at_a_path_is_looked_for(outside: Server, tmp_path: Path) -> No
     config = UPSTREAM.format(pem=key) + f'path = "{place}"\n'
     with instance(tmp_path / "watching", config=config) as server:
         full.rename(place)
-        server.cli("upstream", "sync", "outside")
+        server.cli("upstream", "pull", "outside")
         assert served(server) == served(outside)
         place.write_bytes(place.read_bytes()[:-1])
-        assert server.cli("upstream", "sync", "outside", check=False).returncode == 1
+        assert server.cli("upstream", "pull", "outside", check=False).returncode == 1
         assert served(server) == served(outside)

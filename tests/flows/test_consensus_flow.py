@@ -57,7 +57,7 @@ def test_what_three_scanners_confirm_reaches_everybody(server: Server) -> None:
         ("Proposal confirmed", 3, "confirmed"),
     ]
     assert all(a["required"] == 3 and a["patternHash"] == pattern_hash for a in answers)
-    assert server.cli_json("promote")["promoted"] == [pattern_hash]
+    assert server.cli_json("promotion", "run")["promoted"] == [pattern_hash]
 
     news = poll(fourth, **{"If-None-Match": agent_tag})
     assert news.status_code == 200
@@ -270,7 +270,7 @@ def test_drafts_gather_votes_until_a_reviewer_writes_the_rule(server: Server, tm
     written = tmp_path / "rule.yaml"
     written.write_text(rule(rule_id=rule_id))
     decided = server.cli_json(
-        "proposal", "text", pattern_hash, str(written), "--reason", "written by the SOC"
+        "proposal", "set-text", pattern_hash, str(written), "--reason", "written by the SOC"
     )
     assert decided["status"] == "confirmed"
     assert cycle(server)["promoted"] == [pattern_hash]

@@ -143,7 +143,7 @@ def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
                 assert is_sound(server), f"round {number}"
         assert sum(acknowledged.values()) > ROUNDS * len(tokens)
 
-        server.cli("promote")
+        server.cli("promotion", "run")
         assert {kept_proposals(server)[h]["status"] for h in ready_hashes} == {"promoted"}
         assert len(live_rules(server)) == ROUNDS
         assert server.stop() == 0
@@ -290,7 +290,7 @@ def test_what_a_full_disk_kept_from_clients_is_published_later(small_disk: Path,
         for number in range(30):
             # Nothing that compresses: the publication is kept compressed.
             (large / f"{number}.yaml").write_text(rule(extra=f"notes: x{token_hex(30_000)}\n"))
-        server.cli("rules", "import", str(large))
+        server.cli("rule", "import", str(large))
         pattern_hash, rule_id = promoted(server)
         server.stop()  # leaves an empty write-ahead log, which then needs space of its own
         server.start()
@@ -469,7 +469,7 @@ def test_a_changed_threshold_counts_for_what_waits_already(tmp_path: Path) -> No
         server.environ["THREATCLOUD_CONSENSUS_THRESHOLD"] = "2"
         server.start()
         eventually(lambda: shown(server, pattern_hash)["status"] == "confirmed", "the new threshold")
-        assert server.cli_json("promote")["promoted"] == [pattern_hash]
+        assert server.cli_json("promotion", "run")["promoted"] == [pattern_hash]
         assert shown(server, pattern_hash)["ruleId"] in guard_rules(server)
     finally:
         server.kill()

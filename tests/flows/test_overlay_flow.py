@@ -35,7 +35,7 @@ class Upstream:
         return text
 
     def sync(self) -> None:
-        self.server.cli("upstream", "sync", "folder")
+        self.server.cli("upstream", "pull", "folder")
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +179,7 @@ def test_during_a_rollback_what_is_disabled_now_stays_out(upstream: Upstream) ->
     made = decide(server, "disable", FIFTH)
     assert served(server) == {i: text for i, text in before.items() if i != FIFTH}
     server.cli("overlay", "remove", made["id"], "--reason", "test")
-    server.cli("publication", "release")
+    server.cli("publication", "resume")
     assert served(server) == before
 
 

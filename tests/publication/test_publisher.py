@@ -16,9 +16,8 @@ import pytest
 from sqlite_utils import Database
 
 from app.http.timestamps import from_text, to_text
-from app.overlay.entries import Decision, add
-from app.overlay.resolve import Action
-from app.overlay.store import settle
+from app.overlay.entries import OverlayDecision, add, recompute_overlay
+from app.overlay.resolve import OverlayAction
 from app.publication import store
 from app.publication.errors import NoSuchPublication, NotFrozen
 from app.publication.policy import PublicationPolicy
@@ -84,12 +83,12 @@ class World:
             )
         )
 
-    async def overlay(self, rule_id: str, action: Action) -> None:
-        decision = Decision(rule_id=rule_id, action=action, owner="soc", reason="test")
+    async def overlay(self, rule_id: str, action: OverlayAction) -> None:
+        decision = OverlayDecision(rule_id=rule_id, action=action, owner="soc", reason="test")
 
         def work(db: Database) -> None:
             add(db, decision, to_text(NOON))
-            settle(db, to_text(NOON))
+            recompute_overlay(db, to_text(NOON))
 
         await self.storage.write(work)
 

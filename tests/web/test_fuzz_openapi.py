@@ -15,8 +15,8 @@ from schemathesis import GenerationMode, checks
 from schemathesis.transport.serialization import Binary
 
 from app.access.roles import Role
+from tests.bundles.exporter import Exporter, pem_of
 from tests.example_rules import proposal, rule_text
-from tests.federation.bundles import Exporter, pem_of
 from tests.federation.harness import Folder
 from tests.server import Server
 from tests.web.answers import accepted, defects, eventually

@@ -100,18 +100,18 @@ def test_a_change_that_is_held_or_kept_out_is_counted(server: Server, folder: Pa
     kept = {rule_id: (folder / f"{rule_id}.yaml").read_text() for rule_id in RULES[:2]}
     for rule_id in kept:
         (folder / f"{rule_id}.yaml").unlink()
-    server.cli("upstream", "sync", "good")
+    server.cli("upstream", "pull", "good")
     found = scrape(server)
     assert value(found, "upstream_held_changes", upstream="good") == 2
     assert value(found, "pulls_total", upstream="good", outcome="held") == 1
     assert value(found, "upstream_up", upstream="good") == 1
-    server.cli("upstream", "refuse", "good", "--reason", "an accident")
+    server.cli("upstream", "reject", "good", "--reason", "an accident")
     found = scrape(server)
     assert value(found, "upstream_held_changes", upstream="good") == 0
     assert value(found, "upstream_refused_changes", upstream="good") == 2
     for rule_id, text in kept.items():
         (folder / f"{rule_id}.yaml").write_text(text)
-    server.cli("upstream", "sync", "good")
+    server.cli("upstream", "pull", "good")
 
 
 def test_openmetrics_is_there_for_who_accepts_it(server: Server) -> None:

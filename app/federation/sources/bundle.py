@@ -5,32 +5,18 @@ rollback to an older publication, and a gap, that is a delta which does not star
 """
 
 import hashlib
-import os
-import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 
-from app.bundles.archive import MAX_BYTES, MAX_UNPACKED_BYTES
-from app.bundles.format import Manifest, OpenBundle
+from app.bundles.files import BundleFacts, chunks_of, facts_of, open_file
+from app.bundles.format import MAX_UNPACKED_BYTES, BundleError, BundleManifest, OpenBundle
 from app.federation.sources.collected import Collected, Item, Memory, SourceError
 from app.federation.sources.spool import Spool
 from app.federation.upstream import BundleUpstream
-from app.signing.jws import MAX_PEM_BYTES, read_keys
-
-_CHUNK = 256 * 1024
-
-
-class BundleFacts(msgspec.Struct, frozen=True, rename="camel"):
-    """What a receipt says of the file that was taken in: `digest` is the SHA-256 (hex) of its bytes."""
-
-    digest: str
-    serial: int
-    since: int
-    iss: str
-    exported_at: str
+from app.signing.jws import MAX_PEM_BYTES, StatementError, read_keys
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -40,6 +26,16 @@ class Opened(msgspec.Struct, frozen=True):
     facts: BundleFacts | None = None
 
 
+@contextmanager
+def _source_errors() -> Iterator[None]:
+    """Turn what bundles and key files refuse into a `SourceError` with the same code and sentence."""
+    try:
+        yield
+    except (BundleError, StatementError) as error:
+        raise SourceError(error.code, str(error)) from error
+
+
+@_source_errors()
 def collect_bundle(
     upstream: BundleUpstream,
     memory: Memory,
@@ -53,8 +49,8 @@ def collect_bundle(
     if upstream.path is None:
         raise SourceError("not-found", "No path is configured: bundles come by `bundle import` alone.")
     whole = hashlib.sha256()
-    with _opened(upstream.path) as file:
-        for _ in _chunks(file, whole):
+    with open_file(upstream.path) as file:
+        for _ in chunks_of(file, whole):
             pass
     if memory.fingerprint == _fingerprint(whole, upstream):
         return Collected("unchanged", label=memory.label, memory=memory)
@@ -72,28 +68,19 @@ def open_bundle(path: str, upstream: BundleUpstream, memory: Memory, force: bool
         return Opened(Collected("failed", failure=error.failure))
 
 
-def check_bundle(path: str, pem: bytes) -> tuple[BundleFacts, Manifest]:
-    """Read the file at `path` whole against the keys in `pem`; raises `SourceError`. Nothing is kept."""
-    whole = hashlib.sha256()
-    with _opened(path) as file:
-        bundle = OpenBundle(_chunks(file, whole), read_keys(pem))
-        for _ in bundle.texts():
-            pass
-    return _facts(bundle.manifest, whole), bundle.manifest
-
-
+@_source_errors()
 def _open(path: str, upstream: BundleUpstream, memory: Memory, force: bool, spool_path: str) -> Opened:
     """Read the bundle; an item of size 0 is a text that the exporter sent before, known by its digest alone."""
     keys = read_keys(_read_key_file(upstream))
     whole = hashlib.sha256()
-    with _opened(path) as file, Spool(spool_path, MAX_UNPACKED_BYTES) as spool:
-        bundle = OpenBundle(_chunks(file, whole), keys)
+    with open_file(path) as file, Spool(spool_path, MAX_UNPACKED_BYTES) as spool:
+        bundle = OpenBundle(chunks_of(file, whole), keys)
         manifest = bundle.manifest
         if not force:
             _refuse_what_does_not_follow(bundle, memory)
         for digest, text in bundle.texts():
             spool.add(digest, text)
-    facts = _facts(manifest, whole)
+    facts = facts_of(manifest, whole)
     if manifest.serial == memory.serial and not force:
         kept = msgspec.structs.replace(memory, fingerprint=_fingerprint(whole, upstream))
         return Opened(Collected("unchanged", label=kept.label, memory=kept), facts)
@@ -107,11 +94,7 @@ def _open(path: str, upstream: BundleUpstream, memory: Memory, force: bool, spoo
     return Opened(Collected("changed", label=kept.label, items=_items(manifest, spool), memory=kept), facts)
 
 
-def _facts(manifest: Manifest, whole: "hashlib._Hash") -> BundleFacts:
-    return BundleFacts(whole.hexdigest(), manifest.serial, manifest.since, manifest.iss, manifest.exported_at)
-
-
-def _items(manifest: Manifest, spool: Spool) -> tuple[Item, ...]:
+def _items(manifest: BundleManifest, spool: Spool) -> tuple[Item, ...]:
     spans = {item.digest: (item.start, item.size) for item in spool.items}
     return tuple(
         Item(rule_id, *spans.get(rule.digest, (0, 0)), rule.digest, rule.source, rule.published_at)
@@ -140,31 +123,6 @@ def _refuse_what_does_not_follow(bundle: OpenBundle, memory: Memory) -> None:
 def _fingerprint(whole: "hashlib._Hash", upstream: BundleUpstream) -> str:
     """Return a digest that changes with the file and with the keys."""
     return hashlib.sha256(whole.digest() + _read_key_file(upstream)).hexdigest()
-
-
-def _opened(path: str) -> BinaryIO:
-    """Open a plain file, which a pipe or a device must not keep us waiting for."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise SourceError("not-found", "There is no bundle at the configured path.") from None
-    except OSError as error:
-        raise SourceError("unreadable", f"The bundle cannot be read: {error.strerror}.") from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise SourceError("unreadable", "The bundle is not a plain file.")
-    return os.fdopen(descriptor, "rb")
-
-
-def _chunks(file: BinaryIO, whole: "hashlib._Hash") -> Iterator[bytes]:
-    """Yield the file piece by piece; `whole` digests what was read so far."""
-    size = 0
-    while chunk := file.read(_CHUNK):
-        size += len(chunk)
-        if size > MAX_BYTES:
-            raise SourceError("too-large", f"The file is larger than {MAX_BYTES} bytes.")
-        whole.update(chunk)
-        yield chunk
 
 
 def _read_key_file(upstream: BundleUpstream) -> bytes:

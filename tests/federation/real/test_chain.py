@@ -37,7 +37,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
         place.parent.mkdir(exist_ok=True)
         place.write_text(rule(rule_id=f"ATR-2026-{97_000 + number}"))
     with instance(folder / "a", **PATIENT) as a:
-        a.cli("rules", "import", str(folder / "rules"))
+        a.cli("rule", "import", str(folder / "rules"))
         with (
             instance(folder / "b", config=above(a, folder / "b"), **PATIENT) as b,
             instance(folder / "c", config=above(b, folder / "c"), **PATIENT) as c,

@@ -194,16 +194,16 @@ def test_a_harmless_oddity_does_not_keep_rules_away(
 
 def test_the_command_line_shows_a_failure_in_its_exit_code(hostile: HostileUpstreams) -> None:
     hostile.upstreams["live"].fault = "html"
-    synced = hostile.server.cli("upstream", "sync", "live", check=False)
+    synced = hostile.server.cli("upstream", "pull", "live", check=False)
     assert (synced.returncode, "content-type" in synced.stdout + synced.stderr) == (1, True)
-    told = hostile.server.cli("upstream", "status", "--json", check=False)
+    told = hostile.server.cli("upstream", "show", "--json", check=False)
     assert told.returncode == 1
     states = {entry["name"]: (entry["state"], entry["failure"]) for entry in json.loads(told.stdout)}
     assert states.pop("live")[0] == "failing"
     assert set(states.values()) == {("ok", None)}
     hostile.upstreams["live"].fault = None
-    assert hostile.server.cli("upstream", "sync", "live").returncode == 0
-    assert hostile.server.cli("upstream", "status").returncode == 0
+    assert hostile.server.cli("upstream", "pull", "live").returncode == 0
+    assert hostile.server.cli("upstream", "show").returncode == 0
 
 
 def recovers(hostile: HostileUpstreams, kind: str, edited: str | None) -> None:

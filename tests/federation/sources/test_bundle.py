@@ -7,12 +7,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from app.bundles.archive import MAX_BYTES
-from app.federation.sources.bundle import BundleFacts, check_bundle, open_bundle
-from app.federation.sources.collected import Collected, Memory, SourceError
+from app.bundles.format import MAX_BYTES
+from app.federation.sources.bundle import open_bundle
+from app.federation.sources.collected import Collected, Memory
 from app.federation.sources.registry import collect
 from app.federation.upstream import BundleUpstream
-from tests.federation.bundles import EXPORTED_AT, Exporter, members_of, new_key, pem_of, repacked, sha256
+from tests.bundles.exporter import EXPORTED_AT, Exporter, members_of, new_key, pem_of, repacked, sha256
 
 KEY = new_key()
 NOW = "2026-11-21T00:00:00.000Z"
@@ -247,14 +247,3 @@ def test_a_symbolic_link_may_point_to_the_newest_bundle(
     place.write_bytes(exporter.bundle())
     courier.file.symlink_to(place)
     assert courier.look().outcome == "changed"
-
-
-def test_checking_one_without_an_instance(courier: Courier, exporter: Exporter) -> None:
-    exporter.publish("first")
-    bundle = exporter.bundle(since=1)
-    courier.file.write_bytes(bundle)
-    facts, manifest = check_bundle(str(courier.file), pem_of(KEY))
-    assert facts == BundleFacts(sha256(bundle), 2, 1, exporter.iss, EXPORTED_AT)
-    assert manifest == exporter.manifest(since=1)
-    with pytest.raises(SourceError):
-        check_bundle(str(courier.file), pem_of(new_key()))
