@@ -24,7 +24,7 @@ LONGEST = (
     "tests/flows/test_federation_guide.py",
     "tests/flows/test_single_instance.py",
     "tests/web/test_hostile_http.py",
-    "tests/federation/real/test_lies.py",
+    "tests/federation/real/test_hostile_upstream.py",
     "tests/federation/real/test_real_server.py",
 )
 """The groups that take longest, in the order in which they are begun: one begun last keeps all others waiting."""

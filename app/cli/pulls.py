@@ -9,7 +9,7 @@ import click
 
 from app.cli.instance import Instance, Refused
 from app.cli.output import visible
-from app.federation.remedies import REMEDIES
+from app.federation.status import HINTS
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -153,7 +153,7 @@ def outcome(pulled: dict[str, Any]) -> str:
 def failure_line(failure: dict[str, Any]) -> str:
     """Return `failed (timeout): ...`, and below it what to do."""
     code = failure["code"]
-    return f"failed ({code}): {failure['message']}\n  {REMEDIES.get(code, 'See the log of the server.')}"
+    return f"failed ({code}): {failure['message']}\n  {HINTS.get(code, 'See the log of the server.')}"
 
 
 def _kept(status: dict[str, Any]) -> str:

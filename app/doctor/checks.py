@@ -15,11 +15,10 @@ from sqlite_utils import Database
 from app.backup.policy import BackupPolicy
 from app.backup.status import BackupStatus, read_backup_status
 from app.doctor import store
-from app.federation.remedies import REMEDIES
 from app.federation.sources.collected import SourceError
-from app.federation.sources.secret import read_key
+from app.federation.sources.secret import read_upstream_key
 from app.federation.sources.tls import tls_context
-from app.federation.status import Status, is_pulled, read_status
+from app.federation.status import HINTS, UpstreamStatus, is_pulled, read_status
 from app.federation.upstream import BundleUpstream, DirectoryUpstream, HttpUpstream, Upstream
 from app.http.timestamps import from_text, to_text
 from app.overlay.config import Overlay, ReplaceOverlay
@@ -205,7 +204,7 @@ def check_upstream_files(upstreams: Sequence[Upstream]) -> Iterator[Finding]:
     for upstream in upstreams:
         for error in _file_errors(upstream):
             code, message = error.failure.code, error.failure.message
-            yield Finding(f"upstream {upstream.name}: files", "failed", message, REMEDIES[code])
+            yield Finding(f"upstream {upstream.name}: files", "failed", message, HINTS[code])
 
 
 def check_upstreams(db: Database, upstreams: Sequence[Upstream], now: datetime) -> Iterator[Finding]:
@@ -229,7 +228,7 @@ def check_upstreams(db: Database, upstreams: Sequence[Upstream], now: datetime) 
             yield Finding(f"upstream {status.name}: set aside", "warning", found, todo)
 
 
-def _upstream_health(upstream: Upstream, status: Status) -> Finding:
+def _upstream_health(upstream: Upstream, status: UpstreamStatus) -> Finding:
     check = f"upstream {status.name}"
     since = f"the last success was {status.last_success}" if status.last_success else "it never succeeded"
     if status.failure is not None:
@@ -237,7 +236,7 @@ def _upstream_health(upstream: Upstream, status: Status) -> Finding:
         age, limit = status.stale_seconds, status.stale_after
         is_old = age is None or (limit is not None and age > limit)
         found = f"failing ({code}, {failures} in a row), {since}: {message}"
-        return Finding(check, "failed" if is_old else "warning", found, REMEDIES[code])
+        return Finding(check, "failed" if is_old else "warning", found, HINTS[code])
     if status.state == "never":
         pull = f"threatcloud upstream pull {status.name}"
         todo = pull if is_pulled(upstream) else f"threatcloud bundle import FILE --upstream {status.name}"
@@ -252,7 +251,7 @@ def _file_errors(upstream: Upstream) -> Iterator[SourceError]:
     try:
         if isinstance(upstream, HttpUpstream):
             if upstream.key is not None and upstream.key.startswith("file:"):
-                read_key(upstream.key)
+                read_upstream_key(upstream.key)
             if upstream.ca_file is not None or upstream.client_certificate is not None:
                 tls_context(upstream)
         elif isinstance(upstream, DirectoryUpstream):

@@ -1,4 +1,4 @@
-"""Importing a bundle that somebody carried here: like a pull, except that the file comes to us."""
+"""Import of a bundle that somebody carried here: a pull whose answer is the file."""
 
 import asyncio
 import os
@@ -12,27 +12,25 @@ from msgspec.structs import replace
 from sqlite_utils import Database
 
 from app.bundles.files import BundleFacts
-from app.federation.gather import lost
-from app.federation.progress import PullResult
 from app.federation.service import Federation
 from app.federation.sources.bundle import open_bundle
 from app.federation.sources.collected import Collected, Memory
-from app.federation.sources.settings import settings_digest
-from app.federation.upstream import BundleUpstream
-from app.sandbox import Sandbox, SandboxError
+from app.federation.status import PullResult
+from app.federation.upstream import BundleUpstream, settings_digest
+from app.sandbox import Sandbox
 from app.storage import StorageUnavailable
 
 OPEN_SECONDS = 120.0
 """Deadline for reading a bundle; 785 rules take 0.3 s."""
 
-Note = Callable[[Database, PullResult, BundleFacts | None], Any]
+WriteImportAudit = Callable[[Database, PullResult, BundleFacts | None], Any]
 """Writes the audit entry of an import; no facts when the bundle was refused."""
 
 
 async def keep_upload(chunks: AsyncIterator[bytes], folder: Path) -> Path:
     """Write a file that arrives into `folder` (0700) as one of its own (0600) and return its path.
 
-    It ends in `.pull`, so that the next start clears away what a crash left. Raises `StorageUnavailable`.
+    Its name ends in `.pull`, so that the next start removes what a crash left. Raises `StorageUnavailable`.
     """
     try:
         path, file = await asyncio.to_thread(_create, folder)
@@ -49,7 +47,7 @@ async def keep_upload(chunks: AsyncIterator[bytes], folder: Path) -> Path:
 
 
 def discard(path: Path) -> None:
-    """Remove what `keep_upload` kept."""
+    """Remove a file that `keep_upload` wrote."""
     path.unlink(missing_ok=True)
 
 
@@ -61,21 +59,24 @@ def _create(folder: Path) -> tuple[Path, BinaryIO]:
 
 
 async def import_bundle(
-    federation: Federation, upstream: BundleUpstream, path: Path, force: bool, now: datetime, note: Note
+    federation: Federation,
+    upstream: BundleUpstream,
+    path: Path,
+    force: bool,
+    now: datetime,
+    write_audit: WriteImportAudit,
 ) -> tuple[PullResult, BundleFacts | None]:
-    """Take over the bundle at `path` as a pull would; the facts are None when it was refused.
+    """Take over the bundle at `path` as a pull would; return the result and the facts, None when it was refused.
 
-    With `force` it may be older than what was taken last and need not continue it. Raises `PullsHeld`.
+    With `force` it may be older than what was taken last and need not continue it. Raises `PullsFrozen`.
     """
     facts: BundleFacts | None = None
 
-    async def gather(memory: Memory, spool: Path) -> Collected:
+    async def collect_answer(memory: Memory, spool: Path) -> Collected:
         nonlocal facts
         sandbox = Sandbox(OPEN_SECONDS)
         try:
             opened = await sandbox.call(open_bundle, str(path), upstream, memory, force, str(spool))
-        except SandboxError as error:
-            return lost(error)
         finally:
             await sandbox.close()
         facts, collected = opened.facts, opened.collected
@@ -83,5 +84,7 @@ async def import_bundle(
             return collected
         return replace(collected, memory=replace(collected.memory, settings=settings_digest(upstream)))
 
-    result = await federation.land(upstream, gather, now, lambda db, result: note(db, result, facts))
+    result = await federation.take_over(
+        upstream, collect_answer, now, lambda db, result: write_audit(db, result, facts)
+    )
     return result, facts if result.outcome != "failed" else None

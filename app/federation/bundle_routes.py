@@ -1,26 +1,28 @@
 """Import of bundles over HTTP."""
 
 import asyncio
-from collections.abc import Mapping
+from typing import Annotated
 
 import msgspec
 from litestar import post
-from litestar.response import Response
+from litestar.di import NamedDependency
+from litestar.params import QueryParameter
 from sqlite_utils import Database
 
 from app.access import audit_store
-from app.access.guards import actor_of, instant_of, principal_of, require
-from app.access.principal import Role
+from app.access.guards import require
+from app.access.principal import Actor, Role
 from app.bundles.files import BundleFacts
 from app.bundles.format import MAX_BYTES
 from app.bundles.receipts import Receipt, write_receipt
-from app.federation.bundle_import import Note, discard, import_bundle, keep_upload
-from app.federation.errors import PullsHeld, UnknownUpstream
-from app.federation.progress import PullFailure, PullResult
+from app.federation.bundle_import import WriteImportAudit, discard, import_bundle, keep_upload
 from app.federation.service import Federation
+from app.federation.status import PullFailure, PullResult
 from app.federation.upstream import BundleUpstream
-from app.http.envelope import AnyRequest, answer
-from app.http.problem import Problem, bad_request, conflict, not_found
+from app.http.described import FILE_TYPE, described
+from app.http.envelope import Answer, AnyRequest
+from app.http.problem import Problem, bad_request, conflict
+from app.signing.keys import SigningKeys
 
 MAX_REASON = 500
 _STATE = {"gap", "rollback", "key", "unreadable"}
@@ -42,52 +44,51 @@ class ImportedBundle(msgspec.Struct, frozen=True, rename="camel"):
     guards=[require(Role.ADMIN)],
     status_code=200,
     request_max_body_size=MAX_BYTES,
+    **described(ImportedBundle, body=bytes, accepts=FILE_TYPE),
 )
-async def take_bundle(request: AnyRequest) -> Response[bytes]:
+async def take_bundle(
+    request: AnyRequest,
+    federation: NamedDependency[Federation],
+    signing_keys: NamedDependency[SigningKeys],
+    actor: NamedDependency[Actor],
+    upstream: Annotated[str | None, QueryParameter(schema_extra={"minLength": 1})] = None,
+    force: Annotated[bool, QueryParameter(description="true or false")] = False,
+    reason: Annotated[str | None, QueryParameter(min_length=1, max_length=MAX_REASON)] = None,
+) -> Answer[ImportedBundle]:
     """Take in a bundle, the file itself as body, and publish what it changed.
 
     `force` takes one that is older than the last or does not continue it; signature and digests are checked in any
     case, and the reason that it needs is audited.
     """
-    federation: Federation = request.app.state.federation
-    force, reason = _force(request.query_params)
+    if force and reason is None:
+        raise bad_request("reason: force needs one; it goes to the audit log", "reason")
+    target = _upstream(federation, upstream)
+    await federation.refuse_while_frozen()
+    path = await keep_upload(request.stream(), federation.spool_dir)
     try:
-        upstream = _upstream(federation, request.query_params.get("upstream"))
-        await federation.refuse_while_held()
-        path = await keep_upload(request.stream(), federation.spool_dir)
-        try:
-            result, facts = await import_bundle(
-                federation,
-                upstream,
-                path,
-                force,
-                instant_of(request),
-                _note(request, upstream, force, reason),
-            )
-        finally:
-            await asyncio.to_thread(discard, path)
-    except UnknownUpstream as error:
-        raise not_found(str(error)) from error
-    except PullsHeld as error:
-        raise conflict(str(error)) from error
+        audit_entry = _audit_entry(target, force, reason, actor)
+        result, facts = await import_bundle(federation, target, path, force, actor.at, audit_entry)
+    finally:
+        await asyncio.to_thread(discard, path)
     if facts is None:
         raise _refusal(result.failure)
-    return answer(request, _answer(request, upstream, facts, result))
-
-
-def _force(query: Mapping[str, str]) -> tuple[bool, str | None]:
-    text, reason = query.get("force", "false"), query.get("reason")
-    if text not in {"true", "false"}:
-        raise bad_request("force: true or false", "force")
-    if reason is not None and not 0 < len(reason) <= MAX_REASON:
-        raise bad_request(f"reason: 1 to {MAX_REASON} characters", "reason")
-    if text == "true" and reason is None:
-        raise bad_request("reason: force needs one; it goes to the audit log", "reason")
-    return text == "true", reason
+    state = request.app.state
+    served = state.publisher.served  # of a package above this one
+    serial: int | None = served.serial if served is not None else None
+    receipt = Receipt(
+        iss=state.issuer,
+        iat=int(actor.at.timestamp()),
+        upstream=target.name,
+        bundle=facts,
+        result=msgspec.to_builtins(result),
+        publication=serial,
+    )
+    signed = write_receipt(receipt, signing_keys.signer("manifest"))
+    return Answer(ImportedBundle(target.name, facts, result, serial, signed))
 
 
 def _upstream(federation: Federation, name: str | None) -> BundleUpstream:
-    """The one that is named, or the only one of its kind."""
+    """Return the upstream that is named, or the only one of its kind."""
     if name is not None:
         upstream = federation.upstream(name)
         if not isinstance(upstream, BundleUpstream):
@@ -105,10 +106,10 @@ def _upstream(federation: Federation, name: str | None) -> BundleUpstream:
     return found[0]
 
 
-def _note(request: AnyRequest, upstream: BundleUpstream, force: bool, reason: str | None) -> Note:
-    now, actor, address = instant_of(request), actor_of(request), principal_of(request).address
+def _audit_entry(upstream: BundleUpstream, force: bool, reason: str | None, actor: Actor) -> WriteImportAudit:
+    """Return what writes the audit entry of this import, in the transaction that applies it."""
 
-    def note(db: Database, result: PullResult, facts: BundleFacts | None) -> None:
+    def write(db: Database, result: PullResult, facts: BundleFacts | None) -> None:
         what = "refused" if result.outcome == "failed" else "forced" if force else ""
         detail = {
             "bundle": msgspec.to_builtins(facts),
@@ -117,15 +118,15 @@ def _note(request: AnyRequest, upstream: BundleUpstream, force: bool, reason: st
         }
         audit_store.append(
             db,
-            at=now,
-            actor=actor,
+            at=actor.at,
+            actor=actor.name,
             action=f"bundle.import.{what}".removesuffix("."),
             target=upstream.name,
             detail={name: value for name, value in detail.items() if value is not None},
-            address=address,
+            address=actor.address,
         )
 
-    return note
+    return write
 
 
 def _refusal(failure: PullFailure | None) -> Problem:
@@ -133,24 +134,6 @@ def _refusal(failure: PullFailure | None) -> Problem:
     if code == "worker":
         return Problem(503, message, {"code": code})
     return Problem(409 if code in _STATE else 422, f"The bundle is refused: {message}", {"code": code})
-
-
-def _answer(
-    request: AnyRequest, upstream: BundleUpstream, facts: BundleFacts, result: PullResult
-) -> ImportedBundle:
-    state = request.app.state
-    served = state.publisher.served
-    serial: int | None = served.serial if served is not None else None
-    receipt = Receipt(
-        iss=state.issuer,
-        iat=int(instant_of(request).timestamp()),
-        upstream=upstream.name,
-        bundle=facts,
-        result=msgspec.to_builtins(result),
-        publication=serial,
-    )
-    signed = write_receipt(receipt, state.signing_keys.signer("manifest"))
-    return ImportedBundle(upstream.name, facts, result, serial, signed)
 
 
 bundle_import_handlers = [take_bundle]

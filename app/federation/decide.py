@@ -8,27 +8,27 @@ whatever the policy is:
 - `churn`: more texts would be changed than `max_changed_percent` of those in service.
 
 A guard holds the whole pull, so that what is served is never half of one state and half of another. Each pull is
-judged anew, so a sane answer after a mad one clears what was held. While nothing is in service there is nothing to
-guard. What an admin refused is neither applied nor held again, and does not count for the guards.
+judged by itself, so a plausible answer after an implausible one clears what was held. While nothing is in service
+there is nothing to guard. What an admin rejected is neither applied nor held again, nor counted by the guards.
 """
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
-from app.federation.reconcile import reconcile
 from app.federation.sources.collected import Source
-from app.federation.upstream import Policy
+from app.federation.upstream import Policy, UpstreamBase
 
-Kind = Literal["added", "changed", "withdrawn"]
-Reason = Literal["review", "empty", "shrink", "churn"]
+T = TypeVar("T")
+ChangeKind = Literal["added", "changed", "withdrawn"]
+PendingReason = Literal["review", "empty", "shrink", "churn"]
 
-STOPPED: Mapping[str, Kind] = {"empty": "withdrawn", "shrink": "withdrawn", "churn": "changed"}
+GUARDED: Mapping[str, ChangeKind] = {"empty": "withdrawn", "shrink": "withdrawn", "churn": "changed"}
 """Which changes each guard is about; the others of a pull are held only to keep it whole."""
 
 
-class Text(NamedTuple):
-    """What an upstream offers, or an instance holds, under an id: the text's SHA-256 (hex) and its provenance."""
+class TextRef(NamedTuple):
+    """The text that an upstream offers, or an instance serves, under an id: its SHA-256 (hex) and its provenance."""
 
     digest: str
     source: Source
@@ -39,21 +39,21 @@ class Change:
     """One rule that is to change; `text` is the new one, None for a withdrawal."""
 
     rule_id: str
-    kind: Kind
-    text: Text | None
+    kind: ChangeKind
+    text: TextRef | None
 
     @property
-    def mark(self) -> tuple[Kind, str | None]:
-        """What it is known again by."""
+    def identity(self) -> tuple[ChangeKind, str | None]:
+        """Kind and digest; equal for the same change seen again."""
         return self.kind, self.text.digest if self.text else None
 
 
-Known = Mapping[str, tuple[Kind, str | None]]
-"""`rule_id -> (change, digest)` of changes that were met before: refused by an admin, or stopped by a guard."""
+SeenChanges = Mapping[str, tuple[ChangeKind, str | None]]
+"""`rule_id -> identity` of changes seen before: rejected by an admin, or stopped by a guard."""
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class Limits:
     """What an upstream may change by itself."""
 
     policy: Policy
@@ -62,7 +62,7 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class PullDecision:
     """What to apply and what to hold; `reasons` says why something new is held, in a fixed order.
 
     Without reasons, `held` has only what a guard stopped earlier; with reasons, nothing is applied.
@@ -70,38 +70,69 @@ class Decision:
 
     apply: tuple[Change, ...] = ()
     held: tuple[Change, ...] = ()
-    reasons: tuple[Reason, ...] = ()
+    reasons: tuple[PendingReason, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedIds:
+    """Rule ids by what happens to them, each sorted."""
+
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    withdrawn: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.changed or self.withdrawn)
+
+
+def limits_of(upstream: UpstreamBase) -> Limits:
+    """Return what the configuration lets this upstream change by itself."""
+    return Limits(upstream.policy, upstream.max_withdrawn_percent, upstream.max_changed_percent)
 
 
 def decide(
-    in_service: Mapping[str, Text],
-    offered: Mapping[str, Text],
+    in_service: Mapping[str, TextRef],
+    offered: Mapping[str, TextRef],
     kept: Collection[str],
-    terms: Terms,
-    refused: Known,
-    stopped: Known,
-) -> Decision:
+    limits: Limits,
+    rejected: SeenChanges,
+    guarded: SeenChanges,
+) -> PullDecision:
     """Decide on what an upstream offers, compared with what is in service from it.
 
-    `kept` are ids whose offered text was set aside: what is in service under them stays. `stopped` are the held
-    changes that a guard was about.
+    `kept` are ids whose offered text was set aside: what is in service under them stays. `guarded` are the held
+    changes that a guard stopped.
     """
     last_good = {rule_id: in_service[rule_id] for rule_id in kept if rule_id in in_service}
     changes = [
         change
-        for change in _changes(in_service, {**last_good, **offered}, terms.policy)
-        if refused.get(change.rule_id) != change.mark
+        for change in _changes(in_service, {**last_good, **offered}, limits.policy)
+        if rejected.get(change.rule_id) != change.identity
     ]
     if not changes:
-        return Decision()
-    reasons = tuple(_reasons(len(in_service), not offered, changes, terms))
+        return PullDecision()
+    reasons = tuple(_reasons(len(in_service), not offered, changes, limits))
     if reasons:
-        return Decision(held=tuple(changes), reasons=reasons)
-    waiting = [change for change in changes if stopped.get(change.rule_id) == change.mark]
-    return Decision(apply=tuple(c for c in changes if c not in waiting), held=tuple(waiting))
+        return PullDecision(held=tuple(changes), reasons=reasons)
+    waiting = [change for change in changes if guarded.get(change.rule_id) == change.identity]
+    return PullDecision(apply=tuple(c for c in changes if c not in waiting), held=tuple(waiting))
 
 
-def _changes(in_service: Mapping[str, Text], wanted: Mapping[str, Text], policy: Policy) -> Iterable[Change]:
+def reconcile(served: Mapping[str, T], offered: Mapping[str, T]) -> ChangedIds:
+    """Compare `rule_id -> what is served` with `rule_id -> what is offered`, by equality.
+
+    The comparison is by content, never by a date: the public server restamps every rule at each restart.
+    """
+    return ChangedIds(
+        added=tuple(sorted(offered.keys() - served.keys())),
+        changed=tuple(sorted(i for i in offered.keys() & served.keys() if offered[i] != served[i])),
+        withdrawn=tuple(sorted(served.keys() - offered.keys())),
+    )
+
+
+def _changes(
+    in_service: Mapping[str, TextRef], wanted: Mapping[str, TextRef], policy: Policy
+) -> Iterable[Change]:
     found = reconcile(in_service, wanted)
     yield from (Change(rule_id, "added", wanted[rule_id]) for rule_id in found.added)
     yield from (Change(rule_id, "changed", wanted[rule_id]) for rule_id in found.changed)
@@ -110,19 +141,19 @@ def _changes(in_service: Mapping[str, Text], wanted: Mapping[str, Text], policy:
 
 
 def _reasons(
-    in_service: int, offers_nothing: bool, changes: Collection[Change], terms: Terms
-) -> Iterable[Reason]:
-    if terms.policy == "review":
+    in_service: int, offers_nothing: bool, changes: Collection[Change], limits: Limits
+) -> Iterable[PendingReason]:
+    if limits.policy == "review":
         yield "review"
     if not in_service:
         return
     if offers_nothing:
         yield "empty"
-    if _count(changes, "withdrawn") * 100 > terms.max_withdrawn_percent * in_service:
+    if _count(changes, "withdrawn") * 100 > limits.max_withdrawn_percent * in_service:
         yield "shrink"
-    if _count(changes, "changed") * 100 > terms.max_changed_percent * in_service:
+    if _count(changes, "changed") * 100 > limits.max_changed_percent * in_service:
         yield "churn"
 
 
-def _count(changes: Collection[Change], kind: Kind) -> int:
+def _count(changes: Collection[Change], kind: ChangeKind) -> int:
     return sum(change.kind == kind for change in changes)

@@ -1,8 +1,8 @@
-"""What federation refuses; the routes say it in HTTP."""
+"""What federation refuses; `routes.problem_of` says it in HTTP."""
 
 
 class FederationError(Exception):
-    """Family of every refusal of this package's service; the message is a sentence for whoever asked."""
+    """Family of every refusal of this package's service; the message is a sentence for the caller."""
 
 
 class UnknownUpstream(FederationError):
@@ -10,19 +10,19 @@ class UnknownUpstream(FederationError):
 
 
 class UnknownChange(FederationError):
-    """No change of this rule is held or refused."""
+    """No change of this rule is held or rejected."""
 
 
-class PullsHeld(FederationError):
-    """A rollback holds pulls until it is released."""
+class PullsFrozen(FederationError):
+    """A rollback freezes pulls until the publication is resumed."""
 
 
 class NothingToPull(FederationError):
     """This upstream brings its rules by import alone."""
 
 
-class HeldMoved(FederationError):
-    """What is held is not what the caller looked at; `digest` names what is held now."""
+class PendingChangesMoved(FederationError):
+    """Other changes are held than the caller looked at; `digest` names those held now."""
 
     def __init__(self, digest: str) -> None:
         super().__init__("What is held has changed since you looked at it; look again.")

@@ -18,7 +18,7 @@ class Traits(NamedTuple):
 
 
 def has_filters(upstream: UpstreamBase) -> bool:
-    """Is there anything that could keep a rule out?"""
+    """Return True when something is configured that could keep a rule out."""
     return upstream.include != Filter() or upstream.exclude is not None
 
 
@@ -38,7 +38,7 @@ def excluded_because(upstream: UpstreamBase, rule: Traits) -> str | None:
 
 
 def _fields(wanted: Filter, rule: Traits) -> Iterable[tuple[str, tuple[str, ...], str]]:
-    """`(field, accepted values, the rule's value)` of each field that the filter names."""
+    """Return `(field, accepted values, the rule's value)` of each field that the filter names."""
     pairs = (
         ("category", wanted.category, rule.category),
         ("severity", wanted.severity, rule.severity),

@@ -1,4 +1,4 @@
-"""What an admin decides of held changes: the decision, its effect and its audit entry are one transaction."""
+"""An admin's decisions on pending changes: each decision, its effect and its audit entry are one transaction."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -7,8 +7,8 @@ from sqlite_utils import Database
 
 from app.access import audit_store
 from app.access.principal import Actor
-from app.federation import held, store
-from app.federation.landing import MAX_NAMED, put_in_service
+from app.federation import pending_store, store
+from app.federation.apply import MAX_NAMED, apply_changes
 from app.federation.upstream import UpstreamBase
 from app.http.timestamps import to_text
 from app.overlay.entries import recompute_overlay
@@ -22,24 +22,24 @@ def approve(
     reason: str | None,
     digest: str | None,
 ) -> list[str]:
-    """Apply held changes, all or those of the rules named; returns the ids.
+    """Apply held changes, all or those of the rules named; return the ids.
 
-    One that was refused is applied too when it is named. Raises `HeldMoved`, `UnknownChange`.
+    One that was rejected is applied too when it is named. Raises `PendingChangesMoved`, `UnknownChange`.
     """
     at = to_text(actor.at)
-    chosen = held.choose(db, upstream.name, rule_ids, digest, "held", "refused")
+    chosen = pending_store.choose(db, upstream.name, rule_ids, digest, "held", "refused")
     ids = [change.rule_id for change, _ in chosen]
     if ids:
-        put_in_service(db, upstream, chosen, at)
-        held.forget(db, upstream.name, ids)
+        apply_changes(db, upstream, chosen, at)
+        pending_store.drop(db, upstream.name, ids)
         store.apply_filters(db, upstream)
         recompute_overlay(db, at)
-        store.note_change(db, upstream.name, at)
-        _note(db, upstream, "upstream.approve", ids, actor, reason)
+        store.record_change(db, upstream.name, at)
+        _audit(db, upstream, "upstream.approve", ids, actor, reason)
     return ids
 
 
-def refuse(
+def reject(
     db: Database,
     upstream: UpstreamBase,
     rule_ids: Collection[str] | None,
@@ -47,19 +47,19 @@ def refuse(
     reason: str,
     digest: str | None,
 ) -> list[str]:
-    """Refuse held changes, all or those of the rules named; returns the ids.
+    """Reject held changes, all or those of the rules named; return the ids.
 
-    They are not held again while upstream offers the same. Raises `HeldMoved`, `UnknownChange`.
+    They are not held again while upstream offers the same. Raises `PendingChangesMoved`, `UnknownChange`.
     """
-    chosen = held.choose(db, upstream.name, rule_ids, digest, "held")
+    chosen = pending_store.choose(db, upstream.name, rule_ids, digest, "held")
     ids = [change.rule_id for change, _ in chosen]
     if ids:
-        held.refuse(db, upstream.name, ids, actor.name, reason, to_text(actor.at))
-        _note(db, upstream, "upstream.refuse", ids, actor, reason)
+        pending_store.reject(db, upstream.name, ids, actor.name, reason, to_text(actor.at))
+        _audit(db, upstream, "upstream.refuse", ids, actor, reason)
     return ids
 
 
-def _note(
+def _audit(
     db: Database, upstream: UpstreamBase, action: str, ids: Sequence[str], actor: Actor, reason: str | None
 ) -> None:
     detail: dict[str, Any] = {"count": len(ids), "rules": list(ids[:MAX_NAMED])}

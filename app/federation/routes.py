@@ -1,26 +1,28 @@
-"""Upstreams over HTTP: how they are doing, pulling by hand, and what an admin decides of held changes."""
+"""Upstreams over HTTP: their status, pulls by hand, and an admin's decisions on pending changes."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Annotated, TypeVar
+from datetime import datetime
+from typing import Annotated
 
 import msgspec
-from litestar import Response, get, post
-from litestar.params import FromPath
+from litestar import get, post
+from litestar.di import NamedDependency
+from litestar.params import PathParameter, QueryParameter
 from msgspec import Meta
 
-from app.access.guards import actor_of, instant_of, principal_of, require
+from app.access.guards import require
 from app.access.principal import Actor, Role
-from app.federation.errors import FederationError, HeldMoved, UnknownChange, UnknownUpstream
-from app.federation.held import HeldState, ShownChange
+from app.federation.errors import FederationError, PendingChangesMoved, UnknownChange, UnknownUpstream
+from app.federation.pending_store import PendingChange, PendingState
 from app.federation.service import Federation
-from app.http.body import read_body
-from app.http.envelope import AnyRequest, answer
-from app.http.paging import cursor_for, page_of
-from app.http.problem import bad_request, conflict, not_found
+from app.federation.status import PullProgress, UpstreamStatus
+from app.federation.versions_store import UpstreamVersion
+from app.http.envelope import Answer
+from app.http.paging import Page, cursor_for, page_of_rows, paged
+from app.http.problem import Problem, bad_request, conflict, not_found
+from app.http.requests import JsonBody
 from app.rules.compare import FieldChange, field_changes
 from app.sandbox import Sandbox, SandboxClosed, SandboxError
 
-T = TypeVar("T")
 MAX_NAMED = 20_000
 """Rules that one decision may name; a pull brings no more."""
 
@@ -28,12 +30,14 @@ RuleId = Annotated[str, Meta(min_length=1, max_length=128)]
 RuleIds = Annotated[list[RuleId], Meta(min_length=1, max_length=MAX_NAMED)]
 Reason = Annotated[str, Meta(min_length=1, max_length=2000)]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+PathText = Annotated[str, PathParameter(schema_extra={"minLength": 1})]
+"""Described, not checked: another name is one that nothing has."""
 
 _reviewers = [require(Role.REVIEWER, Role.ADMIN)]
 _admins = [require(Role.ADMIN)]
 
 
-class Approval(msgspec.Struct):
+class ChangeApproval(msgspec.Struct):
     """The body of an approval; without `rules`, everything held is meant, as `digest` names it."""
 
     rules: RuleIds | None = None
@@ -41,15 +45,15 @@ class Approval(msgspec.Struct):
     digest: Digest | None = None
 
 
-class ChangeRefusal(msgspec.Struct):
-    """The body of a refusal; without `rules`, everything held is meant, as `digest` names it."""
+class ChangeRejection(msgspec.Struct):
+    """The body of a rejection; without `rules`, everything held is meant, as `digest` names it."""
 
     reason: Reason
     rules: RuleIds | None = None
     digest: Digest | None = None
 
 
-class WholeChange(ShownChange, frozen=True, rename="camel"):
+class PendingChangeDetail(PendingChange, frozen=True, rename="camel"):
     """A held or refused change with the texts before and after it (null where there is none), field by field."""
 
     fields: list[FieldChange]
@@ -57,97 +61,145 @@ class WholeChange(ShownChange, frozen=True, rename="camel"):
     after: str | None
 
 
+class SetAsideRule(msgspec.Struct, rename="camel"):
+    """A rule that an upstream offers and that is not taken, and why; without an id, by upstream's name for it."""
+
+    rule_id: str
+    reason: str
+
+
+class StartedPull(msgspec.Struct):
+    """The pull that was started or joined."""
+
+    pull: PullProgress
+
+
+class LastPull(msgspec.Struct):
+    """The running or last pull; null when there was none since the server started."""
+
+    pull: PullProgress | None
+
+
+class ApprovedChanges(msgspec.Struct):
+    """Rule ids, and the serial of the publication that follows; null when nothing new is published (yet)."""
+
+    approved: list[str]
+    published: int | None
+
+
+class RejectedChanges(msgspec.Struct):
+    """Rule ids; nothing is published by a rejection."""
+
+    refused: list[str]
+    published: None
+
+
 @get("/api/admin/upstreams", guards=_reviewers)
-async def list_upstreams(request: AnyRequest) -> Response[bytes]:
-    """How every upstream is doing, in the order of the configuration."""
-    return answer(request, await _federation(request).statuses(instant_of(request)))
+async def list_upstreams(
+    federation: NamedDependency[Federation], now: NamedDependency[datetime]
+) -> list[UpstreamStatus]:
+    """List the status of every upstream, in the order of the configuration."""
+    return await federation.statuses(now)
 
 
 @get("/api/admin/upstreams/{name:str}", guards=_reviewers)
-async def show_upstream(request: AnyRequest, name: FromPath[str]) -> Response[bytes]:
-    """How one upstream is doing."""
-    return answer(request, await _settled(_federation(request).status(name, instant_of(request))))
+async def show_upstream(
+    federation: NamedDependency[Federation], name: PathText, now: NamedDependency[datetime]
+) -> UpstreamStatus:
+    """Show the status of one upstream."""
+    return await federation.status(name, now)
 
 
-@get("/api/admin/upstreams/{name:str}/set-aside", guards=_reviewers)
-async def list_set_aside(request: AnyRequest, name: FromPath[str]) -> Response[bytes]:
-    """What the last answer offered that is not taken, with the reasons."""
-    page = page_of(request.query_params, key_parts=1)
-    start = _number(page.after[0]) if page.after else 0
-    found = await _settled(_federation(request).set_aside(name))
+@get("/api/admin/upstreams/{name:str}/set-aside", guards=_reviewers, dependencies=paged(1))
+async def list_set_aside(
+    federation: NamedDependency[Federation], name: PathText, page: NamedDependency[Page]
+) -> Answer[list[SetAsideRule]]:
+    """List what the last answer offered that is not taken, with the reasons."""
+    start = _number_in(page)
+    found = await federation.set_aside(name)
     end = start + page.limit
-    shown = [{"ruleId": item.rule_id, "reason": item.reason} for item in found[start:end]]
+    shown = [SetAsideRule(item.rule_id, item.reason) for item in found[start:end]]
     following = cursor_for([str(end)]) if end < len(found) else None
-    return answer(request, shown, meta={"next": following, "total": len(found)})
+    return Answer(shown, meta={"next": following, "total": len(found)})
 
 
-@get("/api/admin/upstreams/{name:str}/versions", guards=_reviewers)
-async def list_versions(request: AnyRequest, name: FromPath[str]) -> Response[bytes]:
-    """What the upstream offered, state by state, newest first."""
-    page = page_of(request.query_params, key_parts=1)
-    if page.after:
-        _number(page.after[0])
-    rows = await _settled(_federation(request).list_versions(name, page))
-    return answer(
-        request, rows[: page.limit], meta={"next": _following(rows, page.limit, lambda row: str(row.id))}
-    )
+@get("/api/admin/upstreams/{name:str}/versions", guards=_reviewers, dependencies=paged(1))
+async def list_versions(
+    federation: NamedDependency[Federation], name: PathText, page: NamedDependency[Page]
+) -> Answer[list[UpstreamVersion]]:
+    """List what the upstream offered, state by state, newest first."""
+    _number_in(page)
+    rows = await federation.list_versions(name, page)
+    return page_of_rows(rows, page, lambda row: [str(row.id)])
 
 
 @post("/api/admin/upstreams/{name:str}/sync", guards=_admins, status_code=202)
-async def start_pull(request: AnyRequest, name: FromPath[str]) -> Response[bytes]:
+async def start_pull(
+    federation: NamedDependency[Federation], name: PathText, now: NamedDependency[datetime]
+) -> StartedPull:
     """Start a pull now, in the background; joins the one that waits or runs."""
-    progress = await _settled(_federation(request).start_pull(name, instant_of(request)))
-    return answer(request, {"pull": progress}, status=202)
+    return StartedPull(await federation.start_pull(name, now))
 
 
 @get("/api/admin/upstreams/{name:str}/pull", guards=_reviewers)
-async def show_pull(request: AnyRequest, name: FromPath[str]) -> Response[bytes]:
-    """The running pull, or the last one since the start of the server."""
-    return answer(request, {"pull": await _settled(_federation(request).progress(name))})
+async def show_pull(federation: NamedDependency[Federation], name: PathText) -> LastPull:
+    """Show the running pull, or the last one since the start of the server."""
+    return LastPull(await federation.progress(name))
 
 
-@get("/api/admin/upstreams/{name:str}/held", guards=_reviewers)
-async def list_held(request: AnyRequest, name: FromPath[str]) -> Response[bytes]:
-    """Changes that wait for an admin, or with `state=refused` those that were refused."""
-    page = page_of(request.query_params, key_parts=1)
-    state = _state(request.query_params.get("state", "held"))
-    rows, digest, total = await _settled(_federation(request).list_held(name, page, state))
-    following = _following(rows, page.limit, lambda row: row.rule_id)
-    return answer(request, rows[: page.limit], meta={"next": following, "digest": digest, "total": total})
+@get("/api/admin/upstreams/{name:str}/held", guards=_reviewers, dependencies=paged(1))
+async def list_pending(
+    federation: NamedDependency[Federation],
+    name: PathText,
+    page: NamedDependency[Page],
+    wanted: Annotated[PendingState, QueryParameter(name="state", description="held or refused")] = "held",
+) -> Answer[list[PendingChange]]:
+    """List changes that wait for an admin, or with `state=refused` those that were refused."""
+    rows, digest, total = await federation.list_pending(name, page, wanted)
+    shown = page_of_rows(rows, page, lambda row: [row.rule_id])
+    shown.meta = {**(shown.meta or {}), "digest": digest, "total": total}
+    return shown
 
 
 @get("/api/admin/upstreams/{name:str}/held/{rule_id:str}", guards=_reviewers)
-async def show_held(request: AnyRequest, name: FromPath[str], rule_id: FromPath[str]) -> Response[bytes]:
-    """One held or refused change, field by field."""
-    shown, before, after = await _settled(_federation(request).show_held(name, rule_id))
-    fields = await compare(request.app.state.inspect_sandbox, before, after)
-    return answer(
-        request, WholeChange(**msgspec.structs.asdict(shown), fields=fields, before=before, after=after)
-    )
+async def show_pending(
+    federation: NamedDependency[Federation],
+    inspect_sandbox: NamedDependency[Sandbox],
+    name: PathText,
+    rule_id: PathText,
+) -> PendingChangeDetail:
+    """Show one held or refused change, field by field."""
+    shown, before, after = await federation.show_pending(name, rule_id)
+    fields = await compare(inspect_sandbox, before, after)
+    return PendingChangeDetail(**msgspec.structs.asdict(shown), fields=fields, before=before, after=after)
 
 
 @post("/api/admin/upstreams/{name:str}/approve", guards=_admins, status_code=200)
-async def approve(request: AnyRequest, name: FromPath[str]) -> Response[bytes]:
+async def approve(
+    federation: NamedDependency[Federation],
+    name: PathText,
+    data: JsonBody[ChangeApproval],
+    actor: NamedDependency[Actor],
+) -> ApprovedChanges:
     """Apply held changes, all or some, and publish them."""
-    body = await read_body(request, Approval)
-    approved, serial = await _settled(
-        _federation(request).approve(name, body.rules, _by(request), body.reason, body.digest)
-    )
-    return answer(request, {"approved": approved, "published": serial})
+    approved, serial = await federation.approve(name, data.rules, actor, data.reason, data.digest)
+    return ApprovedChanges(approved, serial)
 
 
 @post("/api/admin/upstreams/{name:str}/refuse", guards=_admins, status_code=200)
-async def refuse(request: AnyRequest, name: FromPath[str]) -> Response[bytes]:
+async def reject(
+    federation: NamedDependency[Federation],
+    name: PathText,
+    data: JsonBody[ChangeRejection],
+    actor: NamedDependency[Actor],
+) -> RejectedChanges:
     """Refuse held changes, all or some: they are not held again while upstream offers the same."""
-    body = await read_body(request, ChangeRefusal)
-    refused = await _settled(
-        _federation(request).refuse(name, body.rules, _by(request), body.reason, body.digest)
-    )
-    return answer(request, {"refused": refused, "published": None})
+    rejected = await federation.reject(name, data.rules, actor, data.reason, data.digest)
+    return RejectedChanges(rejected, None)
 
 
 async def compare(sandbox: Sandbox, before: str | None, after: str | None) -> list[FieldChange]:
-    """The change field by field; one that cannot be compared says so, since somebody must decide on it all the same.
+    """Compare two texts field by field; a change that cannot be compared says so, since it needs a decision too.
 
     Raises `SandboxClosed` when the server stops.
     """
@@ -159,41 +211,25 @@ async def compare(sandbox: Sandbox, before: str | None, after: str | None) -> li
         return [FieldChange("...", None, f"cannot be compared field by field: {error}")]
 
 
-def _federation(request: AnyRequest) -> Federation:
-    federation: Federation = request.app.state.federation
-    return federation
+def federation_problem(error: FederationError) -> Problem:
+    """Say in HTTP what federation refuses."""
+    match error:
+        case UnknownUpstream() | UnknownChange():
+            return not_found(str(error))
+        case PendingChangesMoved():
+            return conflict(str(error), digest=error.digest)
+        case _:
+            return conflict(str(error))
 
 
-def _by(request: AnyRequest) -> Actor:
-    return Actor(actor_of(request), principal_of(request).address, instant_of(request))
-
-
-def _state(text: str) -> HeldState:
-    states: dict[str, HeldState] = {"held": "held", "refused": "refused"}
-    if text not in states:
-        raise bad_request("state: held or refused", "state")
-    return states[text]
-
-
-def _number(text: str) -> int:
+def _number_in(page: Page) -> int:
+    """Return the number in a cursor; 0 without one."""
+    if page.after is None:
+        return 0
+    text = page.after[0]
     if not (text.isascii() and text.isdigit() and len(text) < 16):
         raise bad_request("cursor: not one that this server gave; start without it", "cursor")
     return int(text)
-
-
-def _following(rows: Sequence[T], limit: int, key: Callable[[T], str]) -> str | None:
-    return cursor_for([key(rows[limit - 1])]) if len(rows) > limit else None
-
-
-async def _settled(pending: Awaitable[T]) -> T:
-    try:
-        return await pending
-    except (UnknownUpstream, UnknownChange) as error:
-        raise not_found(str(error)) from error
-    except HeldMoved as error:
-        raise conflict(str(error), digest=error.digest) from error
-    except FederationError as error:
-        raise conflict(str(error)) from error
 
 
 federation_handlers = [
@@ -203,9 +239,9 @@ federation_handlers = [
     list_versions,
     start_pull,
     show_pull,
-    list_held,
-    show_held,
+    list_pending,
+    show_pending,
     approve,
-    refuse,
+    reject,
 ]
-"""Every route of upstreams; the application keeps its `Federation` in `app.state.federation`."""
+"""Every route of upstreams."""

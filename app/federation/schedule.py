@@ -1,4 +1,4 @@
-"""When an upstream is pulled next. Pure: the clock and chance are passed in."""
+"""When an upstream is pulled next, and when it counts as stale. Pure: the clock and chance are passed in."""
 
 from datetime import datetime, timedelta
 
@@ -7,31 +7,31 @@ JITTER = 0.1
 FIRST_PAUSE = 30.0
 """Seconds that the pauses after failures grow from, doubling."""
 LEAST_PAUSE = 1.0
-MOST_PATIENCE = 86_400.0
-"""Seconds that `Retry-After` is obeyed for, at most."""
+MAX_RETRY_AFTER = 86_400.0
+"""Most seconds that `Retry-After` is obeyed for."""
 
 
 def next_pull(now: datetime, every: int, failures: int, retry_after: float | None, chance: float) -> datetime:
-    """The instant of the next pull.
+    """Return the instant of the next pull.
 
-    After a success (`failures` 0) in `every` seconds, 10 % more or less. After failures in anything up to
-    `min(every, 30 s * 2^failures)` (full jitter), but never before `retry_after` seconds (RFC 9110 10.2.3), of which
-    a day is obeyed. `chance` is uniform in [0, 1).
+    After a success (`failures` 0) that is in `every` seconds, 10 % more or less. After failures it is in anything up
+    to `min(every, 30 s * 2^failures)` (full jitter), but never before `retry_after` seconds (RFC 9110 10.2.3), of
+    which a day is obeyed. `chance` is uniform in [0, 1).
     """
     if not failures:
         return now + timedelta(seconds=every * (1 - JITTER + 2 * JITTER * chance))
     most = min(float(every), FIRST_PAUSE * 2.0 ** min(failures, 32))
-    asked = min(retry_after or 0.0, MOST_PATIENCE)
+    asked = min(retry_after or 0.0, MAX_RETRY_AFTER)
     return now + timedelta(seconds=max(most * chance, asked, LEAST_PAUSE))
 
 
 def is_due(now: datetime, next_at: datetime | None, every: int) -> bool:
-    """Has the time come? Also when `next_at` is further away than any pause: then the clock was set back."""
+    """Return True when the time has come, or when `next_at` is so far away that the clock must have been set back."""
     if next_at is None or next_at <= now:
         return True
-    return next_at - now > timedelta(seconds=max(every * (1 + JITTER), MOST_PATIENCE))
+    return next_at - now > timedelta(seconds=max(every * (1 + JITTER), MAX_RETRY_AFTER))
 
 
 def stale_after(every: int) -> int:
-    """Seconds without a success after which what an upstream gave counts as stale."""
+    """Return the seconds without a success after which what an upstream gave counts as stale."""
     return max(3 * every, 900)

@@ -1,4 +1,4 @@
-"""The SQL of upstreams: what is known of each, and what is in service from it."""
+"""The store of upstreams: what is known of each, and what is in service from it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -6,15 +6,14 @@ from dataclasses import dataclass
 import msgspec
 from sqlite_utils import Database
 
-from app.federation.decide import Text
+from app.federation.decide import TextRef
 from app.federation.filters import Traits, excluded_because, has_filters
 from app.federation.sources.collected import Failure, FailureCode, Memory, SetAside
-from app.federation.sources.settings import settings_digest
-from app.federation.upstream import BundleUpstream, Upstream, UpstreamBase
+from app.federation.upstream import BundleUpstream, Upstream, UpstreamBase, settings_digest
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class UpstreamRow:
     """What the database knows of an upstream; instants are texts, None before the first of their kind.
 
     `failure` is the code of the last pull's failure, None when it succeeded; `failures` have failed in a row.
@@ -34,23 +33,23 @@ class Row:
 _COLUMNS = "checked_at, succeeded_at, changed_at, failure, error, failures, next_at, pull_seconds, memory"
 
 
-def load_row(db: Database, name: str) -> Row:
-    """What is known of an upstream: nothing at all when it has no row yet."""
-    row = db.conn.execute(f"SELECT {_COLUMNS} FROM upstream WHERE name = ?", [name]).fetchone()
+def load_row(db: Database, name: str) -> UpstreamRow:
+    """Return what is known of an upstream: nothing at all when it has no row yet."""
+    row = db.execute(f"SELECT {_COLUMNS} FROM upstream WHERE name = ?", [name]).fetchone()
     if row is None:
-        return Row(None, None, None, None, None, 0, None, None, Memory())
-    return Row(*[*row[:8], msgspec.json.decode(row[8], type=Memory)])
+        return UpstreamRow(None, None, None, None, None, 0, None, None, Memory())
+    return UpstreamRow(*[*row[:8], msgspec.json.decode(row[8], type=Memory)])
 
 
 def sync_rows(db: Database, upstreams: Iterable[Upstream]) -> None:
     """Give every configured upstream its row, with the kind and priority of the configuration.
 
-    One whose entry has changed, in whatever way, is pulled at once and asked for everything; bundles keep their
-    memory, since their order must hold whatever is configured. One of another kind than before has its texts looked
-    at anew, since not every kind takes the same for a rule.
+    One whose entry has changed is pulled at once and asked for everything; bundles keep their memory, since their
+    order must hold whatever is configured. The texts of one of another kind than before are inspected again, since
+    not every kind takes the same for a rule.
     """
     for upstream in upstreams:
-        db.conn.execute(
+        db.execute(
             "INSERT INTO upstream (name, kind, priority) VALUES (:name, :kind, :priority)"
             " ON CONFLICT (name) DO UPDATE SET kind = excluded.kind, priority = excluded.priority,"
             " version = CASE WHEN kind = excluded.kind THEN version END",
@@ -60,29 +59,30 @@ def sync_rows(db: Database, upstreams: Iterable[Upstream]) -> None:
         if memory.settings != settings:
             kept = memory if isinstance(upstream, BundleUpstream) else Memory()
             text = msgspec.json.encode(msgspec.structs.replace(kept, settings=settings)).decode()
-            db.conn.execute(
+            db.execute(
                 "UPDATE upstream SET memory = ?, next_at = NULL, failures = 0 WHERE name = ?",
                 [text, upstream.name],
             )
 
 
 def drop_unconfigured(db: Database, upstreams: Sequence[UpstreamBase], at: str) -> dict[str, int]:
-    """Take out of service what came from upstreams that are configured no more: `name -> how many rules` of each.
+    """Withdraw the rules of upstreams that are no longer configured; return `name -> how many rules`.
 
-    Their held changes go, and their memory too: one that comes back is asked for everything. Their versions stay.
+    Their pending changes are dropped, and their memory too: one that comes back is asked for everything. Their
+    versions stay.
     """
     configured = [upstream.name for upstream in upstreams]
     gone = f"NOT IN ({', '.join('?' * len(configured))})"
-    db.conn.execute(f"DELETE FROM held_change WHERE upstream {gone}", configured)
-    db.conn.execute(
+    db.execute(f"DELETE FROM held_change WHERE upstream {gone}", configured)
+    db.execute(
         f"UPDATE upstream SET memory = '{{}}', version = NULL, failure = NULL, error = NULL WHERE name {gone}",
         configured,
     )
     theirs = f"origin LIKE 'upstream:%' AND substr(origin, 10) {gone} AND state = 'active'"
-    counted = db.conn.execute(
+    counted = db.execute(
         f"SELECT substr(origin, 10), count(*) FROM rule WHERE {theirs} GROUP BY origin", configured
     ).fetchall()
-    db.conn.execute(
+    db.execute(
         "UPDATE rule SET state = 'withdrawn', reason = 'upstream is configured no more', changed_at = ?"
         f" WHERE {theirs}",
         [at, *configured],
@@ -90,25 +90,28 @@ def drop_unconfigured(db: Database, upstreams: Sequence[UpstreamBase], at: str) 
     return dict(counted)
 
 
-def in_service(db: Database, origin: str) -> dict[str, Text]:
-    """`rule_id -> text` of what is in service from this origin; older releases kept no source, it was `atr`."""
-    rows = db.conn.execute(
+def in_service(db: Database, origin: str) -> dict[str, TextRef]:
+    """Return `rule_id -> text` of what is in service from this origin.
+
+    Older releases kept no source: it was `atr`.
+    """
+    rows = db.execute(
         "SELECT rule_id, digest, coalesce(source, 'atr') FROM rule WHERE origin = ? AND state = 'active'",
         [origin],
     )
-    return {rule_id: Text(digest, source) for rule_id, digest, source in rows}
+    return {rule_id: TextRef(digest, source) for rule_id, digest, source in rows}
 
 
 def apply_filters(db: Database, upstream: UpstreamBase) -> int:
-    """Bring `rule.excluded` of this upstream's rules in line with its filters; returns how many changed.
+    """Bring `rule.excluded` of this upstream's rules in line with its filters; return how many changed.
 
-    From the columns of `rule_text`: no text is read.
+    The columns of `rule_text` are enough: no text is read.
     """
     if not has_filters(upstream):
-        return db.conn.execute(
+        return db.execute(
             "UPDATE rule SET excluded = NULL WHERE origin = ? AND excluded IS NOT NULL", [upstream.origin]
         ).rowcount
-    rows = db.conn.execute(
+    rows = db.execute(
         "SELECT r.excluded, r.rule_id, t.category, t.severity, coalesce(t.status, ''), coalesce(t.maturity, '')"
         " FROM rule r JOIN rule_text t ON t.digest = r.digest WHERE r.origin = ? AND r.state = 'active'",
         [upstream.origin],
@@ -119,7 +122,7 @@ def apply_filters(db: Database, upstream: UpstreamBase) -> int:
     return len(changed)
 
 
-def note_success(
+def record_success(
     db: Database,
     name: str,
     at: str,
@@ -129,8 +132,8 @@ def note_success(
     set_aside: Sequence[SetAside] | None = None,
     changed: bool = False,
 ) -> None:
-    """Record a pull that brought an answer; None leaves what it is for as it is."""
-    db.conn.execute(
+    """Record a pull that brought an answer; an argument of None leaves its column as it is."""
+    db.execute(
         "UPDATE upstream SET checked_at = :at, succeeded_at = :at, failure = NULL, error = NULL, failures = 0,"
         " memory = :memory, version = coalesce(:version, version),"
         " set_aside = coalesce(:set_aside, set_aside) WHERE name = :name",
@@ -143,54 +146,52 @@ def note_success(
         },
     )
     if changed:
-        note_change(db, name, at)
+        record_change(db, name, at)
 
 
-def note_change(db: Database, name: str, at: str) -> None:
+def record_change(db: Database, name: str, at: str) -> None:
     """Record that what is in service from an upstream has changed."""
-    db.conn.execute("UPDATE upstream SET changed_at = ? WHERE name = ?", [at, name])
+    db.table("upstream").update(name, {"changed_at": at})
 
 
-def note_failure(db: Database, name: str, failure: Failure, at: str) -> int:
-    """Record a pull that brought none; all else stays as it is. Returns how many have failed in a row."""
-    db.conn.execute(
+def record_failure(db: Database, name: str, failure: Failure, at: str) -> int:
+    """Record a pull that brought no answer; return how many have failed in a row."""
+    db.execute(
         "UPDATE upstream SET checked_at = ?, failure = ?, error = ?, failures = failures + 1 WHERE name = ?",
         [at, failure.code, failure.message, name],
     )
-    count: int = db.conn.execute("SELECT failures FROM upstream WHERE name = ?", [name]).fetchone()[0]
+    count: int = db.execute("SELECT failures FROM upstream WHERE name = ?", [name]).fetchone()[0]
     return count
 
 
-def note_schedule(db: Database, name: str, next_at: str, seconds: float) -> None:
+def record_schedule(db: Database, name: str, next_at: str, seconds: float) -> None:
     """Record when the next pull is, and how long this one took."""
-    db.conn.execute(
-        "UPDATE upstream SET next_at = ?, pull_seconds = ? WHERE name = ?", [next_at, seconds, name]
-    )
+    db.table("upstream").update(name, {"next_at": next_at, "pull_seconds": seconds})
 
 
 def set_aside_of(db: Database, name: str) -> list[SetAside]:
-    """What the last answer offered that is not taken."""
-    row = db.conn.execute("SELECT set_aside FROM upstream WHERE name = ?", [name]).fetchone()
+    """Return what the last answer offered that is not taken."""
+    row = db.execute("SELECT set_aside FROM upstream WHERE name = ?", [name]).fetchone()
     return msgspec.json.decode(row[0], type=list[SetAside]) if row else []
 
 
 def count_rules(db: Database, origin: str) -> tuple[int, int]:
-    """How many rules are in service from this origin, and how many of them a filter keeps out."""
-    row: tuple[int, int] = db.conn.execute(
+    """Count the rules in service from this origin, and those of them that a filter keeps out."""
+    row: tuple[int, int] = db.execute(
         "SELECT count(*), count(excluded) FROM rule WHERE origin = ? AND state = 'active'", [origin]
     ).fetchone()
     return row
 
 
 def adopted_version(db: Database, name: str) -> int | None:
-    """The version that the upstream offered last; None before its first answer, or when it is to be read anew."""
-    row = db.conn.execute("SELECT version FROM upstream WHERE name = ?", [name]).fetchone()
+    """Return the version that the upstream offered last; None before its first answer, or when it is read again."""
+    row = db.execute("SELECT version FROM upstream WHERE name = ?", [name]).fetchone()
     return row[0] if row else None
 
 
 def version_of(db: Database, name: str) -> tuple[str, str] | None:
-    """Label and first sight of what an upstream offered last."""
-    row: tuple[str, str] | None = db.conn.execute(
+    """Return label and first sight of what an upstream offered last."""
+    row: tuple[str, str] | None = db.execute(
         "SELECT v.label, v.first_seen FROM upstream u JOIN upstream_version v ON v.id = u.version"
         " WHERE u.name = ?",
         [name],

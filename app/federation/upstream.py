@@ -1,5 +1,6 @@
 """The `[[upstream]]` entries of the configuration: one type for each kind of place that rules come from."""
 
+import hashlib
 import re
 from ipaddress import ip_address
 from typing import Annotated, ClassVar, Literal
@@ -157,6 +158,11 @@ class BundleUpstream(UpstreamBase, frozen=True, kw_only=True, forbid_unknown_fie
 Upstream = (
     LiveUpstream | AtrRulesUpstream | NpmUpstream | DirectoryUpstream | PackageUpstream | BundleUpstream
 )
+
+
+def settings_digest(upstream: UpstreamBase) -> str:
+    """Return the SHA-256 (hex) of the whole entry: another digest makes the next pull start from nothing."""
+    return hashlib.sha256(msgspec.json.encode(upstream, order="deterministic")).hexdigest()
 
 
 def _check_url(url: str, *, with_key: bool) -> None:

@@ -21,7 +21,8 @@ from app.config import Config
 from app.consensus.errors import ConsensusError
 from app.consensus.routes import consensus_handlers, consensus_problem
 from app.federation.bundle_routes import bundle_import_handlers
-from app.federation.routes import federation_handlers
+from app.federation.errors import FederationError
+from app.federation.routes import federation_handlers, federation_problem
 from app.fleet.routes import fleet_handlers
 from app.http.envelope import Answer
 from app.http.problem import Problem
@@ -81,6 +82,7 @@ DEPENDENCIES: Mapping[str, Provide] = {
         "gatekeeper",
         "indicators",
         "local_rules",
+        "inspect_sandbox",
         "overlays",
         "pseudonyms",
         "publisher",
@@ -103,6 +105,7 @@ ERROR_HANDLERS: dict[int | type[Exception], Any] = {
     ConsensusError: refused_as(consensus_problem),
     PublicationError: refused_as(publication_problem),
     BundleError: refused_as(bundle_problem),
+    FederationError: refused_as(federation_problem),
     OverlayError: refused_as(overlay_problem),
     UnknownSigningKey: refused_as(unknown_signing_key),
     ActiveSigningKey: refused_as(active_signing_key),

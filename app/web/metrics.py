@@ -23,7 +23,7 @@ from app.federation.service import Federation
 from app.federation.status import PullOutcome, UpstreamStatus
 from app.http.described import described
 from app.http.timestamps import from_text
-from app.measures import Counts, Measures, measure
+from app.metrics_store import Counts, Measures, measure
 from app.storage import Storage
 
 TEXT = exposition.CONTENT_TYPE_PLAIN_0_0_4.removesuffix("; charset=utf-8")
@@ -121,11 +121,11 @@ class _Page:
             yield _gauge(name, text, [((), from_text(failed.at).timestamp())])
 
 
-def _is_up(status: Status) -> float:
+def _is_up(status: UpstreamStatus) -> float:
     return float(status.failure is None and status.last_success is not None)
 
 
-_OF_EACH_UPSTREAM: Mapping[str, tuple[str, Callable[[Status], float | None]]] = {
+_OF_EACH_UPSTREAM: Mapping[str, tuple[str, Callable[[UpstreamStatus], float | None]]] = {
     "up": ("1 when the last pull succeeded, 0 when it failed or there was none.", _is_up),
     "last_success_timestamp_seconds": (
         "When a pull succeeded last.",

@@ -29,7 +29,6 @@ from app.http.described import JSON_TYPE, Described
 from app.http.envelope import JSON, Answer, AnyRequest
 from app.http.requests import TolerantKwarg
 from app.http.tolerant import Batch
-from app.web.api_description import describe_by_table
 
 PATH = "/api/openapi/openapi.json"
 Json = dict[str, Any]
@@ -115,20 +114,11 @@ def document_of(app: Litestar) -> Json:
         operation = document["paths"][path][method.lower()]
         paths.setdefault(path, {})[method.lower()] = _complete(operation, handler, schemas)
     components = {"Refusal": _REFUSAL, **schemas.components}
-    _describe_by_table(app, paths, components)
     document["paths"] = paths
     document["components"]["schemas"] = components
     del document["servers"]
     ecma: Json = _as_ecma(document)
     return ecma
-
-
-def _describe_by_table(app: Litestar, paths: dict[str, Json], components: Json) -> None:
-    """Replace the operations of handlers that still read requests themselves; goes with the last of them."""
-    found, more = describe_by_table(app)
-    components |= more
-    for path, methods in found.items():
-        paths[path] |= methods
 
 
 def _operation_id(

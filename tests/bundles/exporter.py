@@ -97,7 +97,7 @@ class Exporter:
         return b"".join(write_bundle(manifest, self._chain(since), listed, self.key))
 
     def claiming(self, since: int = 0, /, **claims: Any) -> bytes:
-        """A bundle whose manifest, correctly signed, says something else; its members stay the genuine ones."""
+        """A bundle whose manifest, correctly signed, says something else; its members stay as they are."""
         said = msgspec.to_builtins(self.manifest(since)) | claims
         return with_manifest(self.bundle(since), sign("bundle+jwt", said, self.key))
 

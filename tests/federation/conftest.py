@@ -1,11 +1,11 @@
-"""A world for each test."""
+"""A federation for each test."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from tests.federation.world import World, world_in
+from tests.federation.harness import FederationHarness, harness_in
 
 
 @pytest.fixture
@@ -14,6 +14,6 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with world_in(tmp_path) as made:
+async def harness(tmp_path: Path) -> AsyncIterator[FederationHarness]:
+    async with harness_in(tmp_path) as made:
         yield made

@@ -1,4 +1,4 @@
-"""npm packages of rules, built in memory: honest ones, and such as nobody should unpack."""
+"""npm packages of rules, built in memory: right ones, and hostile ones that must not be unpacked."""
 
 import base64
 import gzip

@@ -1,10 +1,21 @@
-"""A simulated upstream on loopback: it speaks all that we pull by HTTP, honestly or, in a named way, not.
+"""A simulated upstream on loopback: it answers all that we pull over HTTP, rightly or with one named fault.
 
-    with Simulator() as simulator:
-        simulator.rules["ATR-2026-00001"] = "title: ..."
-        simulator.lie = "truncate"
+It is an HTTP server in a thread of the test, with the routes of a Threat Cloud (`/api/atr-rules/live` and
+`/api/atr-rules`, with ETags, freshness tokens and 304s) and of an npm registry with one package. A test sets `rules`
+and `fault` at any time; the next request is answered accordingly, so a sequence of pulls reads as a sequence of
+assignments. `requests` holds what was asked. `is_ours=False` makes it answer as the public server does; `key` and
+`tls` make it demand a key or speak TLS. Its clock starts at `start` and moves one second at each request, so that
+tests know every instant. `Fault` lists what can go wrong, one word each.
 
-Its clock starts at `start` and moves one second at each request, so that tests know every instant.
+>>> with Simulator(key="secret") as simulator:
+...     simulator.rules["ATR-2026-00001"] = "title: one"
+...     right = httpx.get(simulator.url + LIVE, headers={"Authorization": "Bearer secret"})
+...     simulator.fault = "unavailable"
+...     wrong = httpx.get(simulator.url + LIVE, headers={"Authorization": "Bearer secret"})
+>>> [rule["ruleId"] for rule in right.json()["data"]]
+['ATR-2026-00001']
+>>> wrong.status_code, [request.path for request in simulator.requests]
+(503, ['/api/atr-rules/live', '/api/atr-rules/live'])
 """
 
 import base64
@@ -22,10 +33,10 @@ from typing import Any, Literal, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.federation.authority import Authority
+from tests.federation.hostile_entries import HOSTILE_ENTRIES
 from tests.federation.npm_package import escaping, integrity, pack
-from tests.federation.poison import POISON
 
-Lie = Literal[
+Fault = Literal[
     "truncate",  # Content-Length is larger than the body
     "truncate_json",  # half of the document, under a right Content-Length
     "stall",  # half of the body, then nothing until the test sets `released`
@@ -35,7 +46,7 @@ Lie = Literal[
     "empty",
     "restamp",  # every rule is published just now, as the public server does at each restart
     "swap_etag",  # 304 with another ETag; a 200 says another one inside than in its header
-    "no_etag",  # honest, behind a proxy that strips the ETag
+    "no_etag",  # no fault of its own: a proxy strips the ETag
     "unasked_304",
     "replay",  # the first full answer again, with its old Date
     "replay_freshly_dated",  # the same, with a new Date and no freshness token
@@ -46,20 +57,20 @@ Lie = Literal[
     "unavailable",  # 503 with Retry-After as an HTTP date
     "unauthorized",
     "redirect_elsewhere",
-    "redirect_same",  # honest, by way of a redirect on the same host
+    "redirect_same",  # harmless: a redirect on the same host
     "redirect_loop",
     "html",  # what a captive portal says, 200
     "wrong_type",
     "bomb",  # a gzip body of 65 MiB in 66 KB
     "huge",  # 65 MiB of JSON without Content-Length
-    "poisoned",  # honest, and further entries that are no rules or should not be taken for one
+    "hostile_entries",  # further entries that are no rules or must not be taken for one
     "total_mismatch",
     "not_ok",
     "bad_integrity",  # the tarball is not the one that the registry announces
     "sha1_only",  # the registry announces no digest that proves anything
     "evil_tar",  # `..`, absolute paths, links and pipes in the tarball
     "tar_bomb",  # 65 MiB of zeros in the tarball
-    "tarball_elsewhere",  # honest, but the registry names another host for the tarball
+    "tarball_elsewhere",  # the registry names another host for the tarball
     "other_package",
 ]
 
@@ -89,7 +100,7 @@ class Reply:
 
 
 class Simulator:
-    """Set `rules` (id -> text; assign, change or delete) and `lie` at any time; `requests` says what was asked."""
+    """Set `rules` (id -> text; assign, change or delete) and `fault` at any time; `requests` holds what was asked."""
 
     def __init__(
         self,
@@ -103,7 +114,7 @@ class Simulator:
     ) -> None:
         """`is_ours`: a private instance, with freshness tokens and ETags everywhere; else the public server."""
         self.rules: dict[str, str] = {}
-        self.lie: Lie | None = None
+        self.fault: Fault | None = None
         self.key = key
         self.sources: dict[str, str] = {}
         """`id -> source` where it is not `atr`."""
@@ -168,7 +179,7 @@ class Simulator:
         """Notice what the test did to `rules` since the last request."""
         rules = dict(self.rules)
         stamp = _text(self._now)
-        if self.lie == "restamp":
+        if self.fault == "restamp":
             self.published = dict.fromkeys(self.published, stamp)
         if rules == self._known and self.serial:
             return
@@ -185,7 +196,7 @@ class Simulator:
     def _refusal(self, seen: Seen) -> Reply | None:
         if self.key is not None and seen.headers.get("authorization") != f"Bearer {self.key}":
             return _json(401, {"ok": False, "error": "Invalid API key"})
-        match self.lie:
+        match self.fault:
             case "unasked_304":
                 return Reply(304)
             case "unauthorized":
@@ -223,46 +234,46 @@ class Simulator:
             return self._packument(seen)
         if path == f"/{PACKAGE}/-/{PACKAGE}-{self.version}.tgz":
             package = self._tarball()
-            if self.lie == "bad_integrity":
+            if self.fault == "bad_integrity":
                 package = pack({"ATR-2026-66666": "title: another package"})
             return Reply(200, package, {"Content-Type": "application/octet-stream"})
         return _json(404, {"ok": False, "error": "Not found"})
 
     def _list(self, seen: Seen, is_ours: bool, path: str) -> Reply:
         ids = list(self._known)
-        if self.lie == "shrink":
+        if self.fault == "shrink":
             ids = ids[::2]
-        if self.lie == "empty":
+        if self.fault == "empty":
             ids = []
         since = seen.query.get("since", "")
         if since:  # compared as text, as the public server does
             ids = [rule_id for rule_id in ids if self._instant(rule_id, path) > since]
         data: list[Any] = [self._entry(rule_id, path) for rule_id in ids]
-        if self.lie == "poisoned":
-            data += POISON
+        if self.fault == "hostile_entries":
+            data += HOSTILE_ENTRIES
         newest = max((self._instant(rule_id, LIVE) for rule_id in ids), default="")
         etag = f'W/"{len(data)}-{newest}"'
         now = _http_date(self._now)
-        replays = self.lie in {"replay", "replay_freshly_dated"}
-        has_etag = (path == LIVE or is_ours) and self.lie != "no_etag"
-        meta: dict[str, Any] = {"total": len(data) + (self.lie == "total_mismatch")}
+        replays = self.fault in {"replay", "replay_freshly_dated"}
+        has_etag = (path == LIVE or is_ours) and self.fault != "no_etag"
+        meta: dict[str, Any] = {"total": len(data) + (self.fault == "total_mismatch")}
         if has_etag:
-            meta["etag"] = 'W/"1-2020-01-01T00:00:00.000Z"' if self.lie == "swap_etag" else etag
+            meta["etag"] = 'W/"1-2020-01-01T00:00:00.000Z"' if self.fault == "swap_etag" else etag
         if is_ours and path == ATR_RULES:
             meta["withdrawn"] = [i for i, instant in self.withdrawn.items() if instant >= since]
         headers = {"ETag": etag} if has_etag else {}
         if is_ours:
             headers["Threatcloud-Freshness"] = self._token()
         if has_etag and seen.headers.get("if-none-match") == etag and not replays:
-            other = {"ETag": 'W/"1-2020-01-01T00:00:00.000Z"'} if self.lie == "swap_etag" else {}
+            other = {"ETag": 'W/"1-2020-01-01T00:00:00.000Z"'} if self.fault == "swap_etag" else {}
             return Reply(304, b"", headers | other)
-        reply = _json(200, {"ok": self.lie != "not_ok", "data": data, "meta": meta}, headers)
+        reply = _json(200, {"ok": self.fault != "not_ok", "data": data, "meta": meta}, headers)
         if not since:
             self._whole.setdefault(path, replace(reply, headers=reply.headers | {"Date": now}))
         first = self._whole[path]
-        if self.lie == "replay":
+        if self.fault == "replay":
             return first
-        if self.lie == "replay_freshly_dated":
+        if self.fault == "replay_freshly_dated":
             kept = {n: v for n, v in first.headers.items() if n not in {"Date", "Threatcloud-Freshness"}}
             return replace(first, headers=kept)
         return reply
@@ -283,8 +294,8 @@ class Simulator:
 
     def _token(self) -> str:
         """A freshness token; nobody verifies its signature."""
-        serial = self.serial - 1 if self.lie == "older_serial" else self.serial
-        lifetime = -3600 if self.lie == "expired_token" else 600
+        serial = self.serial - 1 if self.fault == "older_serial" else self.serial
+        lifetime = -3600 if self.fault == "expired_token" else 600
         claims = {"serial": serial, "exp": int(self._now.timestamp()) + lifetime}
         parts = [json.dumps(part).encode() for part in ({"alg": "EdDSA"}, claims)] + [b"signature"]
         return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts)
@@ -295,14 +306,14 @@ class Simulator:
         etag = f'"{announced[-16:]}"'
         headers = {"ETag": etag, "Content-Type": "application/vnd.npm.install-v1+json"}
         if seen.headers.get("if-none-match") == etag:
-            other = {"ETag": '"another"'} if self.lie == "swap_etag" else {}
+            other = {"ETag": '"another"'} if self.fault == "swap_etag" else {}
             return Reply(304, b"", headers | other)
-        host = f"https://{ELSEWHERE}" if self.lie == "tarball_elsewhere" else self.url
+        host = f"https://{ELSEWHERE}" if self.fault == "tarball_elsewhere" else self.url
         dist = {"tarball": f"{host}/{PACKAGE}/-/{PACKAGE}-{self.version}.tgz", "shasum": "0" * 40}
-        if self.lie != "sha1_only":
+        if self.fault != "sha1_only":
             dist["integrity"] = announced
         document = {
-            "name": "left-pad" if self.lie == "other_package" else PACKAGE,
+            "name": "left-pad" if self.fault == "other_package" else PACKAGE,
             "dist-tags": {"latest": self.version},
             "versions": {self.version: {"name": PACKAGE, "version": self.version, "dist": dist}},
         }
@@ -310,13 +321,13 @@ class Simulator:
 
     def _tarball(self) -> bytes:
         rules = self._known
-        if self.lie == "shrink":
+        if self.fault == "shrink":
             rules = dict(list(rules.items())[::2])
-        if self.lie == "empty":
+        if self.fault == "empty":
             rules = {}
-        if self.lie == "evil_tar":
+        if self.fault == "evil_tar":
             return pack(rules, *escaping("title: escaped"))
-        if self.lie == "tar_bomb":
+        if self.fault == "tar_bomb":
             return _tar_bomb()
         return pack(rules)
 
@@ -329,7 +340,7 @@ class _Server(ThreadingHTTPServer):
         self.simulator = simulator
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up, or refuses our certificate, is no news."""
+        """Ignore clients that hang up or refuse our certificate."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -344,14 +355,14 @@ class _Handler(BaseHTTPRequestHandler):
         simulator = self.server.simulator
         reply = simulator.reply_to(Seen(parts.path, query, headers))
         self.close_connection = True
-        if simulator.lie == "hang_up":
+        if simulator.fault == "hang_up":
             return
-        if simulator.lie == "wrong_type" and reply.status == 200:
+        if simulator.fault == "wrong_type" and reply.status == 200:
             reply = replace(reply, headers=reply.headers | {"Content-Type": "text/csv"})
-        if simulator.lie == "truncate_json" and reply.status == 200:
+        if simulator.fault == "truncate_json" and reply.status == 200:
             reply = replace(reply, body=reply.body[: len(reply.body) // 2])
         is_packed = "gzip" in headers.get("accept-encoding", "") and "Content-Encoding" not in reply.headers
-        if is_packed and reply.status == 200 and simulator.lie is None:
+        if is_packed and reply.status == 200 and simulator.fault is None:
             packed = gzip.compress(reply.body, 1)
             reply = Reply(200, packed, reply.headers | {"Content-Encoding": "gzip"})
         self._send(reply, simulator)
@@ -360,21 +371,21 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response_only(reply.status)
         for name, value in reply.headers.items():
             self.send_header(name, value)
-        size = len(reply.body) + (1000 if simulator.lie == "truncate" else 0)
-        if reply.status != 304 and simulator.lie != "huge":
+        size = len(reply.body) + (1000 if simulator.fault == "truncate" else 0)
+        if reply.status != 304 and simulator.fault != "huge":
             self.send_header("Content-Length", str(size))
         self.send_header("Connection", "close")
         self.end_headers()
         half = len(reply.body) // 2
-        if simulator.lie == "stall":
+        if simulator.fault == "stall":
             self.wfile.write(reply.body[:half])
             simulator.released.wait(30)
-        elif simulator.lie == "trickle":
+        elif simulator.fault == "trickle":
             for position in range(half):
                 self.wfile.write(reply.body[position : position + 1])
                 if simulator.released.wait(0.05):
                     return
-        elif simulator.lie == "huge":
+        elif simulator.fault == "huge":
             for _ in range(BOMB_BYTES // 65_536):
                 self.wfile.write(b" " * 65_536)
         else:

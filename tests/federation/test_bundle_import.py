@@ -11,15 +11,15 @@ from sqlite_utils import Database
 
 from app.bundles.files import BundleFacts
 from app.federation.bundle_import import discard, import_bundle, keep_upload
-from app.federation.errors import PullsHeld
-from app.federation.progress import PullResult
+from app.federation.errors import PullsFrozen
 from app.federation.sources.collected import Item
 from app.federation.sources.references import is_reference
+from app.federation.status import PullResult
 from app.federation.upstream import BundleUpstream
 from app.storage import StorageUnavailable
 from tests.bundles.exporter import Exporter, pem_of, sha256
 from tests.example_rules import rule_text
-from tests.federation.world import World
+from tests.federation.harness import FederationHarness
 
 pytestmark = pytest.mark.anyio
 IDS = [f"ATR-2026-{number:05d}" for number in range(1, 6)]
@@ -28,20 +28,20 @@ IDS = [f"ATR-2026-{number:05d}" for number in range(1, 6)]
 class Importer:
     """An instance with one upstream of kind bundle, and whoever carries files to it."""
 
-    def __init__(self, world: World, exporter: Exporter) -> None:
-        self.world = world
+    def __init__(self, harness: FederationHarness, exporter: Exporter) -> None:
+        self.harness = harness
         self.exporter = exporter
         self.noted: list[tuple[PullResult, BundleFacts | None]] = []
-        key = world.folder / "exporter.pem"
+        key = harness.folder / "exporter.pem"
         key.write_bytes(pem_of(exporter.key))
         self.upstream = BundleUpstream(name="outside", key_file=str(key), max_changed_percent=100)
 
     async def bring(self, bundle: bytes, *, force: bool = False) -> PullResult:
         """Import it; the file is gone afterwards, and so is the spool."""
-        path = await keep_upload(_in_pieces(bundle), self.world.federation.spool_dir)
+        path = await keep_upload(_in_pieces(bundle), self.harness.federation.spool_dir)
         try:
             result, facts = await import_bundle(
-                self.world.federation, self.upstream, path, force, self.world.now, self._note
+                self.harness.federation, self.upstream, path, force, self.harness.now, self._note
             )
         finally:
             discard(path)
@@ -50,11 +50,11 @@ class Importer:
 
     async def refuses(self, bundle: bytes, code: str, *, force: bool = False) -> str:
         """Import one that must be refused with this code, and change nothing that is served."""
-        before = await self.world.served("outside")
+        before = await self.harness.served("outside")
         result = await self.bring(bundle, force=force)
         assert result.failure is not None
         assert (result.outcome, result.failure.code) == ("failed", code)
-        assert await self.world.served("outside") == before
+        assert await self.harness.served("outside") == before
         return result.failure.message
 
     def publish(self, **titles: str) -> int:
@@ -74,9 +74,9 @@ async def _in_pieces(content: bytes) -> AsyncIterator[bytes]:
 
 
 @pytest.fixture
-async def importer(world: World) -> Importer:
-    made = Importer(world, Exporter())
-    await world.configure(made.upstream)
+async def importer(harness: FederationHarness) -> Importer:
+    made = Importer(harness, Exporter())
+    await harness.configure(made.upstream)
     return made
 
 
@@ -86,11 +86,11 @@ async def test_a_delta_on_texts_that_are_not_here_is_a_gap_even_by_force(importe
     delta = importer.exporter.bundle(since=1)
     await importer.refuses(delta, "gap")
     assert IDS[0] in await importer.refuses(delta, "gap", force=True)
-    assert await importer.world.served("outside") == {}
-    assert (await importer.world.status("outside")).state == "failing"
+    assert await importer.harness.served("outside") == {}
+    assert (await importer.harness.status("outside")).state == "failing"
     assert (await importer.bring(importer.exporter.bundle())).added == 2
-    assert await importer.world.served("outside") == {IDS[0]: "one", IDS[1]: "two changed"}
-    assert (await importer.world.status("outside")).state == "ok"
+    assert await importer.harness.served("outside") == {IDS[0]: "one", IDS[1]: "two changed"}
+    assert (await importer.harness.status("outside")).state == "ok"
 
 
 async def test_a_rule_that_was_set_aside_does_not_break_the_deltas_after_it(importer: Importer) -> None:
@@ -100,7 +100,7 @@ async def test_a_rule_that_was_set_aside_does_not_break_the_deltas_after_it(impo
     importer.publish(_1="one changed", _2=f"id: {IDS[1]}\ntitle: no rule\n", _3="three")
     result = await importer.bring(importer.exporter.bundle(since=1))
     assert (result.outcome, result.added, result.changed, result.set_aside) == ("changed", 1, 1, 1)
-    assert await importer.world.served("outside") == {IDS[0]: "one changed", IDS[2]: "three"}
+    assert await importer.harness.served("outside") == {IDS[0]: "one changed", IDS[2]: "three"}
 
 
 async def test_a_text_that_was_set_aside_does_not_take_its_predecessor_out_of_service(
@@ -113,7 +113,7 @@ async def test_a_text_that_was_set_aside_does_not_take_its_predecessor_out_of_se
     importer.publish(_1="one changed", _2=f"id: {IDS[1]}\ntitle: no rule\n")
     result = await importer.bring(importer.exporter.bundle(since=2))
     assert (result.changed, result.withdrawn, result.set_aside) == (1, 0, 1)
-    assert await importer.world.served("outside") == {IDS[0]: "one changed", IDS[1]: "two"}
+    assert await importer.harness.served("outside") == {IDS[0]: "one changed", IDS[1]: "two"}
 
 
 async def test_a_held_bundle_is_what_the_next_delta_builds_on(importer: Importer) -> None:
@@ -125,19 +125,19 @@ async def test_a_held_bundle_is_what_the_next_delta_builds_on(importer: Importer
     importer.publish(_1="one", _2="two", _3="three", _4="four")
     result = await importer.bring(importer.exporter.bundle(since=2))
     assert (result.outcome, result.added, result.held) == ("changed", 1, 0)
-    assert len(await importer.world.served("outside")) == 4
+    assert len(await importer.harness.served("outside")) == 4
 
 
 async def test_a_text_that_went_and_came_back_is_still_known(importer: Importer) -> None:
     importer.upstream = replace(importer.upstream, max_withdrawn_percent=100)
-    await importer.world.configure(importer.upstream)
+    await importer.harness.configure(importer.upstream)
     importer.publish(_1="one", _2="two")
     await importer.bring(importer.exporter.bundle())
     importer.publish(_1="one")
     await importer.bring(importer.exporter.bundle())
     importer.publish(_1="one", _2="two")
     assert (await importer.bring(importer.exporter.bundle(since=1))).added == 1
-    assert await importer.world.served("outside") == {IDS[0]: "one", IDS[1]: "two"}
+    assert await importer.harness.served("outside") == {IDS[0]: "one", IDS[1]: "two"}
 
 
 def test_an_empty_text_is_a_text() -> None:
@@ -152,7 +152,7 @@ async def test_two_imports_at_once_cannot_go_back(importer: Importer) -> None:
     results = await asyncio.gather(importer.bring(importer.exporter.bundle()), importer.bring(older))
     outcomes = [result.outcome for result in results]
     assert outcomes in (["changed", "changed"], ["changed", "failed"])
-    assert await importer.world.served("outside") == {IDS[0]: "one changed"}
+    assert await importer.harness.served("outside") == {IDS[0]: "one changed"}
 
 
 async def test_every_import_is_noted_in_the_transaction_that_lands_it(importer: Importer) -> None:
@@ -167,15 +167,15 @@ async def test_every_import_is_noted_in_the_transaction_that_lands_it(importer: 
 
 async def test_nothing_lands_while_a_rollback_holds(importer: Importer) -> None:
     importer.publish(_1="one")
-    importer.world.hold = "to publication 1"
-    with pytest.raises(PullsHeld):
+    importer.harness.hold = "to publication 1"
+    with pytest.raises(PullsFrozen):
         await importer.bring(importer.exporter.bundle())
-    assert await importer.world.served("outside") == {}
-    assert not list(importer.world.federation.spool_dir.iterdir())
+    assert await importer.harness.served("outside") == {}
+    assert not list(importer.harness.federation.spool_dir.iterdir())
 
 
-async def test_an_upload_is_private_and_leaves_nothing_when_it_breaks_off(world: World) -> None:
-    folder = world.federation.spool_dir
+async def test_an_upload_is_private_and_leaves_nothing_when_it_breaks_off(harness: FederationHarness) -> None:
+    folder = harness.federation.spool_dir
     path = await keep_upload(_in_pieces(b"x" * 2500), folder)
     assert path.read_bytes() == b"x" * 2500
     assert (stat.S_IMODE(path.stat().st_mode), stat.S_IMODE(folder.stat().st_mode)) == (0o600, 0o700)
@@ -190,9 +190,9 @@ async def test_an_upload_is_private_and_leaves_nothing_when_it_breaks_off(world:
     assert not list(folder.iterdir())
 
 
-async def test_a_start_clears_away_what_a_crash_left(world: World) -> None:
-    left = await keep_upload(_in_pieces(b"x"), world.federation.spool_dir)
-    await world.configure()
+async def test_a_start_clears_away_what_a_crash_left(harness: FederationHarness) -> None:
+    left = await keep_upload(_in_pieces(b"x"), harness.federation.spool_dir)
+    await harness.configure()
     assert not left.exists()
 
 

@@ -6,23 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.federation.decide import Change, Decision, Reason, Terms, Text, decide
-from app.federation.reconcile import reconcile
+from app.federation.decide import Change, Limits, PendingReason, PullDecision, TextRef, decide, reconcile
 from app.federation.upstream import Policy
 
-OPEN = Terms("mirror", 100, 100)
+OPEN = Limits("mirror", 100, 100)
 
 
-def texts(ids: str, digest: str = "1") -> dict[str, Text]:
+def texts(ids: str, digest: str = "1") -> dict[str, TextRef]:
     """One rule for each letter."""
-    return {rule_id: Text(digest, "atr") for rule_id in ids}
+    return {rule_id: TextRef(digest, "atr") for rule_id in ids}
 
 
-def terms(policy: Policy = "mirror", withdrawn: int = 10, changed: int = 30) -> Terms:
-    return Terms(policy, withdrawn, changed)
+def terms(policy: Policy = "mirror", withdrawn: int = 10, changed: int = 30) -> Limits:
+    return Limits(policy, withdrawn, changed)
 
 
-def after(in_service: Mapping[str, Text], decision: Decision) -> dict[str, Text]:
+def after(in_service: Mapping[str, TextRef], decision: PullDecision) -> dict[str, TextRef]:
     """What is in service once the decision is applied."""
     result = {**in_service, **{c.rule_id: c.text for c in decision.apply if c.text is not None}}
     gone = {change.rule_id for change in decision.apply if change.text is None}
@@ -54,7 +53,10 @@ TEN, MANY = texts("abcdefghij"), texts("abcdefghijklmnopqrst")
     ],
 )
 def test_what_is_held_and_why(
-    in_service: dict[str, Text], offered: dict[str, Text], policy: Policy, reasons: tuple[Reason, ...]
+    in_service: dict[str, TextRef],
+    offered: dict[str, TextRef],
+    policy: Policy,
+    reasons: tuple[PendingReason, ...],
 ) -> None:
     decision = decide(in_service, offered, (), terms(policy), {}, {})
     assert decision.reasons == reasons
@@ -78,16 +80,16 @@ def test_additive_never_withdraws_and_still_adds_and_changes() -> None:
 
 def test_what_was_set_aside_keeps_its_last_good_text() -> None:
     decision = decide(TEN, texts("abcde"), [*"fghij", "never seen"], terms(), {}, {})
-    assert decision == Decision()
+    assert decision == PullDecision()
 
 
 def test_everything_set_aside_is_no_empty_set() -> None:
-    assert decide(TEN, {}, tuple("abcdefghij"), terms(), {}, {}) == Decision()
+    assert decide(TEN, {}, tuple("abcdefghij"), terms(), {}, {}) == PullDecision()
 
 
 def test_another_provenance_is_a_change() -> None:
-    decision = decide(TEN, TEN | {"a": Text("1", "atr-community")}, (), terms(), {}, {})
-    assert decision.apply == (Change("a", "changed", Text("1", "atr-community")),)
+    decision = decide(TEN, TEN | {"a": TextRef("1", "atr-community")}, (), terms(), {}, {})
+    assert decision.apply == (Change("a", "changed", TextRef("1", "atr-community")),)
 
 
 def test_a_refused_change_is_neither_applied_nor_held_nor_counted() -> None:
@@ -100,23 +102,23 @@ def test_a_refused_change_is_neither_applied_nor_held_nor_counted() -> None:
 
 def test_what_a_guard_stopped_waits_even_when_it_is_little_by_now() -> None:
     decision = decide(TEN, texts("abcdefghiz"), (), terms(), {}, {"j": ("withdrawn", None)})
-    assert decision.apply == (Change("z", "added", Text("1", "atr")),)
+    assert decision.apply == (Change("z", "added", TextRef("1", "atr")),)
     assert decision.held == (Change("j", "withdrawn", None),)
     assert decision.reasons == ()
 
 
 def test_what_a_guard_stopped_and_upstream_takes_back_is_forgotten() -> None:
-    assert decide(TEN, TEN, (), terms(), {}, {"j": ("withdrawn", None)}) == Decision()
+    assert decide(TEN, TEN, (), terms(), {}, {"j": ("withdrawn", None)}) == PullDecision()
 
 
 def test_a_refusal_is_of_one_text() -> None:
     decision = decide(TEN, TEN | texts("a", "3"), (), terms(), {"a": ("changed", "2")}, {})
-    assert decision.apply == (Change("a", "changed", Text("3", "atr")),)
+    assert decision.apply == (Change("a", "changed", TextRef("3", "atr")),)
 
 
 rules = st.dictionaries(
     st.sampled_from("abcdefghijkl"),
-    st.builds(Text, st.sampled_from("12"), st.sampled_from(["atr", "atr-community"])),
+    st.builds(TextRef, st.sampled_from("12"), st.sampled_from(["atr", "atr-community"])),
 )
 policies = st.sampled_from(["mirror", "additive", "review"])
 percents = st.integers(0, 100)
@@ -124,7 +126,7 @@ percents = st.integers(0, 100)
 
 @given(rules, rules)
 def test_reconciling_leads_from_what_is_held_to_what_is_offered(
-    held: dict[str, Text], offered: dict[str, Text]
+    held: dict[str, TextRef], offered: dict[str, TextRef]
 ) -> None:
     changes = reconcile(held, offered)
     result = {rule_id: text for rule_id, text in held.items() if rule_id not in changes.withdrawn}
@@ -135,14 +137,14 @@ def test_reconciling_leads_from_what_is_held_to_what_is_offered(
 
 @given(rules, rules, st.sets(st.sampled_from("abcdefghijkl")), policies, percents, percents)
 def test_no_guard_lets_more_through_than_its_percentage(
-    in_service: dict[str, Text],
-    offered: dict[str, Text],
+    in_service: dict[str, TextRef],
+    offered: dict[str, TextRef],
     kept: set[str],
     policy: Policy,
     less: int,
     other: int,
 ) -> None:
-    decision = decide(in_service, offered, kept, Terms(policy, less, other), {}, {})
+    decision = decide(in_service, offered, kept, Limits(policy, less, other), {}, {})
     withdrawn = sum(change.kind == "withdrawn" for change in decision.apply)
     changed = sum(change.kind == "changed" for change in decision.apply)
     if in_service:
@@ -155,7 +157,7 @@ def test_no_guard_lets_more_through_than_its_percentage(
 
 @given(rules, rules)
 def test_an_open_mirror_becomes_what_is_offered(
-    in_service: dict[str, Text], offered: dict[str, Text]
+    in_service: dict[str, TextRef], offered: dict[str, TextRef]
 ) -> None:
     decision = decide(in_service, offered, (), OPEN, {}, {})
     if offered or not in_service:
@@ -166,11 +168,11 @@ def test_an_open_mirror_becomes_what_is_offered(
 
 @given(rules, rules, rules, policies)
 def test_deciding_again_on_what_was_applied_changes_nothing(
-    in_service: dict[str, Text], offered: dict[str, Text], last_good: dict[str, Text], policy: Policy
+    in_service: dict[str, TextRef], offered: dict[str, TextRef], last_good: dict[str, TextRef], policy: Policy
 ) -> None:
-    first = decide(in_service, offered, last_good, Terms(policy, 100, 100), {}, {})
+    first = decide(in_service, offered, last_good, Limits(policy, 100, 100), {}, {})
     if first.apply:
         assert (
-            decide(after(in_service, first), offered, last_good, Terms(policy, 100, 100), {}, {})
-            == Decision()
+            decide(after(in_service, first), offered, last_good, Limits(policy, 100, 100), {}, {})
+            == PullDecision()
         )

@@ -4,20 +4,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.federation.decide import Text
-from app.federation.offer import MAX_REASON, Fit, Unfit, meant_id, settle, stated_id
+from app.federation.decide import TextRef
+from app.federation.offer import MAX_REASON, AcceptedItem, RejectedItem, meant_id, resolve_offer, stated_id
 from app.federation.sources.collected import Item, SetAside
 
 ID = "ATR-2026-00001"
 LONGER = "ATR-2026-00001-b"
 
 
-def fit(rule_id: str, name: str, digest: str, published_at: str = "") -> Fit:
-    return Fit(rule_id, Item(name, 0, 1, digest, "atr", published_at))
+def fit(rule_id: str, name: str, digest: str, published_at: str = "") -> AcceptedItem:
+    return AcceptedItem(rule_id, Item(name, 0, 1, digest, "atr", published_at))
 
 
-def winner(*candidates: Fit) -> str:
-    return settle(candidates, [], [], [], {}).rules[ID].digest
+def winner(*candidates: AcceptedItem) -> str:
+    return resolve_offer(candidates, [], [], [], {}).rules[ID].digest
 
 
 def test_of_two_texts_with_one_id_the_name_decides_then_the_date_then_the_name_again() -> None:
@@ -27,14 +27,14 @@ def test_of_two_texts_with_one_id_the_name_decides_then_the_date_then_the_name_a
 
 
 def test_the_loser_is_set_aside_and_a_twin_is_not() -> None:
-    offer = settle([fit(ID, "a", "1"), fit(ID, "b", "1"), fit(ID, "c", "2")], [], [], [], {})
+    offer = resolve_offer([fit(ID, "a", "1"), fit(ID, "b", "1"), fit(ID, "c", "2")], [], [], [], {})
     assert [aside.rule_id for aside in offer.set_aside] == [ID]
     assert offer.set_aside[0].reason.startswith("c and a ")
 
 
 @given(st.permutations([fit(ID, name, digest, "2026") for name, digest in ("a1", "b2", "c1")]))
-def test_the_order_of_an_answer_decides_nothing(candidates: list[Fit]) -> None:
-    assert settle(candidates, [], [], [], {}) == settle(candidates[::-1], [], [], [], {})
+def test_the_order_of_an_answer_decides_nothing(candidates: list[AcceptedItem]) -> None:
+    assert resolve_offer(candidates, [], [], [], {}) == resolve_offer(candidates[::-1], [], [], [], {})
 
 
 @pytest.mark.parametrize(
@@ -73,17 +73,17 @@ def test_for_which_rule_in_service_it_was_meant(name: str, stated: str | None, m
 
 def test_what_is_set_aside_keeps_what_is_in_service_unless_there_is_a_good_text() -> None:
     unfit = [
-        Unfit(Item(f"{ID}.yaml", 0, 1, "1"), "x" * 1000, None),
-        Unfit(Item("b", 0, 1, "2"), "no", LONGER),
+        RejectedItem(Item(f"{ID}.yaml", 0, 1, "1"), "x" * 1000, None),
+        RejectedItem(Item("b", 0, 1, "2"), "no", LONGER),
     ]
     source = [SetAside("ATR-3.yaml", "is a pipe")]
-    offer = settle([fit(LONGER, "c", "3")], unfit, source, {ID, LONGER, "ATR-3"}, {})
+    offer = resolve_offer([fit(LONGER, "c", "3")], unfit, source, {ID, LONGER, "ATR-3"}, {})
     assert offer.kept == {ID, "ATR-3"}
     assert [aside.rule_id for aside in offer.set_aside] == [ID, LONGER, "ATR-3.yaml"]
     assert len(offer.set_aside[0].reason) == MAX_REASON
 
 
 def test_a_partial_answer_stands_on_the_one_before() -> None:
-    base = {ID: Text("1", "atr"), LONGER: Text("2", "atr")}
-    offer = settle([fit(LONGER, "a", "3")], [], [], [], base)
-    assert offer.rules == {ID: Text("1", "atr"), LONGER: Text("3", "atr")}
+    base = {ID: TextRef("1", "atr"), LONGER: TextRef("2", "atr")}
+    offer = resolve_offer([fit(LONGER, "a", "3")], [], [], [], base)
+    assert offer.rules == {ID: TextRef("1", "atr"), LONGER: TextRef("3", "atr")}

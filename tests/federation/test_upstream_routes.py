@@ -13,7 +13,7 @@ from app.access.principal import Role
 from app.federation.routes import compare
 from app.sandbox import Sandbox
 from tests.example_rules import rule_text
-from tests.federation.world import IDS, Folder
+from tests.federation.harness import IDS, Folder
 from tests.server import Server
 from tests.web.answers import accepted, eventually, refused
 

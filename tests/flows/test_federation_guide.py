@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.config import load_config
-from app.federation.remedies import REMEDIES
+from app.federation.status import HINTS
 from tests.flows.fleet import eventually
 from tests.needs import need_program
 from tests.published import published_rules_folder
@@ -125,5 +125,5 @@ def test_every_table_is_a_whole_configuration(table: str, tmp_path: Path) -> Non
 
 def test_every_failure_has_its_row() -> None:
     rows = re.findall(r"^\| `([a-z-]+)` \| (.+) \|$", TROUBLESHOOTING, re.MULTILINE)
-    explained = {code: text for code, text in rows if code in REMEDIES}
-    assert explained == REMEDIES
+    explained = {code: text for code, text in rows if code in HINTS}
+    assert explained == HINTS

@@ -17,7 +17,7 @@ from schemathesis.transport.serialization import Binary
 from app.access.principal import Role
 from tests.bundles.exporter import Exporter, pem_of
 from tests.example_rules import proposal, rule_text
-from tests.federation.world import Folder
+from tests.federation.harness import Folder
 from tests.server import Server
 from tests.web.answers import accepted, defects, eventually
 from tests.web.conftest import UNLIMITED

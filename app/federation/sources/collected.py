@@ -1,5 +1,6 @@
-"""What a source hands over: everything it offers at one moment, nothing new, or why it could not be had."""
+"""The result of a source: everything it offers at one moment, nothing new, or a failure."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
@@ -51,9 +52,14 @@ class SourceError(Exception):
         super().__init__(message)
         self.failure = Failure(code, message, retry_after)
 
+    @classmethod
+    def of(cls, failure: Failure) -> "SourceError":
+        """Return the error of a failure that was reported as a value."""
+        return cls(failure.code, failure.message, failure.retry_after)
+
 
 class Item(msgspec.Struct, frozen=True, array_like=True):
-    """One rule text as it came, not yet looked at: where it lies in the spool, and its SHA-256 (hex)."""
+    """One rule text as it came, not yet inspected: its place in the spool, and its SHA-256 (hex)."""
 
     name: str
     """What upstream calls it: its `ruleId`, or the path of its file."""
@@ -73,7 +79,7 @@ class SetAside(msgspec.Struct, frozen=True):
 
 
 class Memory(msgspec.Struct, frozen=True):
-    """What a source wants to remember from one successful pull to the next; empty before the first.
+    """What a source remembers from one successful pull to the next; empty before the first.
 
     `settings` is a digest of the upstream's configuration. When it differs from the present one, validators are
     not sent, so that a changed filter or address is never answered by "not modified".
@@ -94,13 +100,13 @@ class Memory(msgspec.Struct, frozen=True):
     full_at: str = ""
     """When the whole set was last fetched, for a source that fetches parts in between."""
     fingerprint: str = ""
-    """Whatever tells a source that its files are the same as before."""
+    """A digest by which a source sees that its files are the same as before."""
     published: dict[str, str] = {}
     """`name -> published_at` of the last full answer."""
 
 
 class Collected(msgspec.Struct, frozen=True):
-    """The result of one look at an upstream.
+    """The result of reading an upstream once.
 
     `changed` brings all that is offered (or, if `is_partial`, what was added or changed since, and `withdrawn`);
     `unchanged` brings nothing; `failed` brings `failure`. The first two bring the memory for the next time.
@@ -118,3 +124,12 @@ class Collected(msgspec.Struct, frozen=True):
     requests: int = 0
     received: int = 0
     """Bytes of all answers, as they came over the wire."""
+
+
+@dataclass(slots=True)
+class Traffic:
+    """The traffic of a pull, also of one that failed."""
+
+    requests: int = 0
+    received: int = 0
+    """Bytes of bodies as they came over the wire."""

@@ -82,13 +82,13 @@ def _file(root: Path, path: Path) -> _File | None:
 
 
 def _fingerprint(files: Sequence[_File]) -> str:
-    """Of names, sizes and times; the time of the last status change also tells copies that keep their date."""
+    """Digest names, sizes and times; the time of the last status change also shows copies that keep their date."""
     lines = "".join(f"{file.name}\0{file.size}\0{file.mtime_ns}\0{file.ctime_ns}\n" for file in files)
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _content(file: _File) -> bytes:
-    """Its bytes, if it still is what was listed: half of a checkout must not become a version."""
+    """Return the bytes if the file still is what was listed: half of a checkout must not become a version."""
     descriptor = os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as opened:
         state = os.fstat(opened.fileno())

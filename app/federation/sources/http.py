@@ -1,24 +1,25 @@
-"""HTTP for every kind of upstream that speaks it: one client, one deadline, and no trust in what comes back."""
+"""HTTP for every kind of upstream that speaks it: one client, one deadline, and no trust in any answer."""
 
 import ssl
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import httpx
+import msgspec
 
 from app import __version__
-from app.federation.sources.collected import SourceError
-from app.federation.sources.gunzip import Body, too_large
-from app.federation.sources.secret import read_key
-from app.federation.sources.status import refusal
+from app.federation.sources.collected import SourceError, Traffic
+from app.federation.sources.secret import read_upstream_key
 from app.federation.sources.tls import tls_context, tls_failure
 from app.federation.upstream import HttpUpstream
 from app.http.problem import quoted
+from app.http.timestamps import from_http_date
 
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 20.0
@@ -26,15 +27,6 @@ MAX_REDIRECTS = 3
 MAX_ETAG_CHARS = 512
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HTML = frozenset({"text/html", "application/xhtml+xml"})
-
-
-@dataclass(slots=True)
-class Traffic:
-    """What a pull cost: also one that failed."""
-
-    requests: int = 0
-    received: int = 0
-    """Bytes of bodies as they came over the wire."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +141,11 @@ class Exchange:
 
 
 def open_client(upstream: HttpUpstream) -> httpx.Client:
-    """A client that goes only where the configuration says, whatever the environment says."""
+    """Return a client that goes only where the configuration says, whatever the environment says."""
     context = tls_context(upstream)
     headers = {"User-Agent": f"threatcloud/{__version__}"}
     if upstream.key is not None:
-        headers["Authorization"] = f"Bearer {read_key(upstream.key)}"
+        headers["Authorization"] = f"Bearer {read_upstream_key(upstream.key)}"
     return httpx.Client(
         headers=headers,
         verify=context,
@@ -181,12 +173,12 @@ def _silent(error: httpx.TimeoutException) -> SourceError:
 
 
 def same_etag(one: str, other: str) -> bool:
-    """Weak comparison (RFC 9110 8.8.3.2)."""
+    """Compare weakly (RFC 9110 8.8.3.2)."""
     return one.removeprefix("W/") == other.removeprefix("W/")
 
 
 def _check_not_modified(answer: Answer, sent: str) -> None:
-    """A 304 is believed only when it is about what we have: another ETag beside one has frozen lists before."""
+    """Believe a 304 only when it is about what we have: one with another ETag has frozen lists before."""
     if not sent:
         raise SourceError("mixed-up", "The upstream says that nothing changed, but was not asked that (304).")
     said = answer.headers.get("etag", "")
@@ -219,7 +211,7 @@ def _no_name() -> SourceError:
 
 
 def _followed(url: httpx.URL, location: str) -> httpx.URL:
-    """Where a redirect leads, if that is the same host and no step down from https to http."""
+    """Return where a redirect leads, if that is the same host and no step down from https to http."""
     try:
         target = url.join(location).copy_with(userinfo=b"")
     except (httpx.InvalidURL, ValueError):
@@ -233,8 +225,100 @@ def _followed(url: httpx.URL, location: str) -> httpx.URL:
 
 
 def _cause(error: BaseException) -> OSError | None:
-    """The error of the operating system or of TLS that httpx wrapped, if one is there."""
+    """Return the error of the operating system or of TLS that httpx wrapped, if one is there."""
     seen: BaseException | None = error
     while seen is not None and not isinstance(seen, OSError):
         seen = seen.__cause__ or seen.__context__
     return seen
+
+
+MAX_RETRY_AFTER = 86_400.0
+"""Longest wait to obey, in seconds: nobody may ask us to stay away for ever."""
+
+
+def refusal(response: httpx.Response, now: datetime, *, has_key: bool) -> SourceError:
+    """Return the failure that a status means, with what `Retry-After` asks for."""
+    status = response.status_code
+    wait = seconds_to_wait(response.headers.get("retry-after", ""), now)
+    if status in {401, 403}:
+        what = "does not accept the key; check `key`" if has_key else "wants a key; set `key`"
+        return SourceError("unauthorized", f"The upstream {what} (HTTP {status}).", wait)
+    if status == 407:
+        return SourceError(
+            "status", "The proxy wants a user and a password; write them in `proxy` (HTTP 407)."
+        )
+    if status == 429:
+        return SourceError("too-fast", "The upstream is asked more often than it wants (HTTP 429).", wait)
+    return SourceError("status", f"The upstream answered with HTTP {status}.", wait)
+
+
+def seconds_to_wait(header: str, now: datetime) -> float | None:
+    """Return the seconds from `now`, at most a day, or None when the header says nothing (RFC 9110 10.2.3)."""
+    header = header.strip()
+    if header.isascii() and header.isdigit():
+        return min(float(header[:12]), MAX_RETRY_AFTER)
+    instant = from_http_date(header)
+    if instant is None:
+        return None
+    return min(max((instant - now).total_seconds(), 0.0), MAX_RETRY_AFTER)
+
+
+class Body:
+    """An HTTP body that never inflates to more than was asked for, so that a gzip bomb cannot fill the memory.
+
+    Its methods raise `SourceError` too-large or truncated.
+    """
+
+    def __init__(self, coding: str, limit: int) -> None:
+        """`coding` is the Content-Encoding, `limit` the most bytes to accept once it is taken off."""
+        if coding not in {"", "identity", "gzip", "x-gzip"}:
+            raise SourceError("content-type", "The answer has a Content-Encoding that was not asked for.")
+        self._inflate = zlib.decompressobj(16 + zlib.MAX_WBITS) if coding.endswith("gzip") else None
+        self._limit = limit
+        self._content = bytearray()  # not a list: an answer may come in chunks of one byte
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next chunk as it came over the wire."""
+        if self._inflate is not None:
+            if self._inflate.eof:
+                raise SourceError("truncated", "The compressed answer does not end where it should.")
+            try:
+                chunk = self._inflate.decompress(chunk, self._limit - len(self._content) + 1)
+            except zlib.error:
+                raise SourceError("truncated", "The compressed answer is damaged.") from None
+        if len(self._content) + len(chunk) > self._limit:
+            raise too_large(self._limit)
+        self._content += chunk
+
+    def finish(self) -> bytes:
+        """Return the whole body."""
+        if self._inflate is not None and (not self._inflate.eof or self._inflate.unused_data):
+            raise SourceError("truncated", "The compressed answer does not end where it should.")
+        return bytes(self._content)
+
+
+def too_large(limit: int) -> SourceError:
+    """Return the failure of an answer with more than `limit` bytes."""
+    return SourceError(
+        "too-large", f"The answer has more than {limit} bytes; max_bytes sets how many it may have."
+    )
+
+
+T = TypeVar("T")
+
+
+def read_json(body: bytes | msgspec.Raw, kind: type[T]) -> T:
+    """Read JSON that an upstream sent into a type of ours.
+
+    Raises `SourceError` not-json or shape; the reasons of msgspec hold no words of the upstream.
+    """
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        raise SourceError("shape", f"The answer has another form than expected: {error}.") from None
+    except msgspec.DecodeError as error:
+        raise SourceError("not-json", f"The answer is not JSON: {error}.") from None
+    except UnicodeDecodeError:
+        raise SourceError("not-json", "The answer is not UTF-8.") from None
+    except RecursionError:
+        raise SourceError("not-json", "The answer is nested too deeply.") from None

@@ -77,7 +77,7 @@ def _ordered(document: dict[str, object]) -> dict[str, object]:
 
 
 def _version(package: str) -> str:
-    """Its version, where the distribution has the name of the package."""
+    """Return its version, where the distribution has the name of the package."""
     try:
         return importlib.metadata.version(package)[:64]
     except importlib.metadata.PackageNotFoundError:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from sqlite_utils import Database
 
-from app.federation.offer import Unfit
+from app.federation.offer import RejectedItem
 from app.federation.sources.collected import Item, SetAside, SourceError
 from app.rules.store import rule_id_of_text
 
@@ -27,15 +27,15 @@ def known_references(db: Database, items: Iterable[Item]) -> dict[str, str]:
     return known
 
 
-def set_aside_again(items: Iterable[Item], before: Iterable[SetAside]) -> list[Unfit]:
-    """Return references to texts that are not kept: right for rules that were set aside when their text came.
+def set_aside_again(items: Iterable[Item], before: Iterable[SetAside]) -> list[RejectedItem]:
+    """Return references to texts that are not here: right for rules that were set aside when their text came.
 
     Raise `SourceError` (`gap`) when there is another one.
     """
     reasons = {aside.rule_id: aside.reason for aside in before}
-    found: list[Unfit] = []
+    found: list[RejectedItem] = []
     for item in items:
         if item.name not in reasons:
             raise SourceError("gap", f"It builds on the text of {item.name}, which is not here.")
-        found.append(Unfit(item, reasons[item.name], None))
+        found.append(RejectedItem(item, reasons[item.name], None))
     return found

@@ -1,18 +1,18 @@
-"""Is this answer older than what the same upstream said before? A cache, or someone in between, may replay one.
+"""Detection of replays: answers older than one seen before, from a cache or an attacker in between.
 
 None of this proves anything against an attacker who can write answers; it catches those who can only repeat them.
 """
 
 import base64
 import binascii
+from collections.abc import Mapping
 from datetime import datetime
 
 import httpx
 import msgspec
 
 from app.federation.sources.collected import Memory, SourceError
-from app.federation.sources.json_body import decode
-from app.federation.sources.rule_list import RuleList
+from app.federation.sources.http import read_json
 from app.http.problem import quoted
 from app.http.timestamps import from_http_date
 
@@ -25,9 +25,9 @@ class _Claims(msgspec.Struct, frozen=True):
 
 
 def fresh_serial(headers: httpx.Headers, memory: Memory, now: datetime) -> int:
-    """The serial of the freshness token beside a 200 or 304 of another instance; 0 without a token.
+    """Return the serial of the freshness token beside a 200 or 304 of another instance; 0 without a token.
 
-    Its signature is not verified, since nobody gave us the key: it guards against caches that hand out old
+    Its signature is not verified, since the key is not known here: it guards against caches that hand out old
     answers. Raises `SourceError` replayed when the token has expired or its serial is lower than one seen before,
     and mixed-up when it is no token.
     """
@@ -36,7 +36,7 @@ def fresh_serial(headers: httpx.Headers, memory: Memory, now: datetime) -> int:
         return 0
     try:
         payload = token.split(".")[1]
-        claims = decode(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)), _Claims)
+        claims = read_json(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)), _Claims)
     except (IndexError, ValueError, binascii.Error, SourceError):
         raise SourceError("mixed-up", f"The header {HEADER} holds no token.") from None
     if claims.exp < now.timestamp():
@@ -51,19 +51,18 @@ def fresh_serial(headers: httpx.Headers, memory: Memory, now: datetime) -> int:
     return claims.serial
 
 
-def check_instants(listed: RuleList, headers: httpx.Headers, memory: Memory) -> None:
+def check_instants(published: Mapping[str, str], newest: str, date_header: str, memory: Memory) -> None:
     """Raise `SourceError` replayed when the rules are older than they were.
 
-    Instants of a rule only grow: an edited rule is stamped anew, and the public server stamps all of them anew at
-    each restart. So one rule with an older instant shows an older answer. An answer whose newest instant is older
+    Instants of a rule only grow: an edited rule gets a new one, and the public server gives all of them a new one
+    at each restart. So one rule with an older instant shows an older answer. An answer whose newest instant is older
     than before may be right, when the newest rule was deleted; then its `Date` is newer than the last one. With an
     older `Date` it is an older answer.
     """
-    published = listed.published
     for name in published.keys() & memory.published.keys():
         if published[name] < memory.published[name]:
             raise SourceError("replayed", f"The rule {quoted(name)} is older than the one seen before.")
-    if listed.newest < memory.newest:
-        date, before = from_http_date(headers.get("date", "")), from_http_date(memory.date)
+    if newest < memory.newest:
+        date, before = from_http_date(date_header), from_http_date(memory.date)
         if date is not None and before is not None and date < before:
             raise SourceError("replayed", "The whole answer is older than the one seen before.")

@@ -8,10 +8,10 @@ from pathlib import Path
 from app.federation.sources.collected import SourceError
 
 MAX_BYTES = 8192
-_FIT_FOR_A_HEADER = re.compile(r"[\x21-\x7e]+\Z")
+_HEADER_VALUE = re.compile(r"[\x21-\x7e]+\Z")
 
 
-def read_key(reference: str) -> str:
+def read_upstream_key(reference: str) -> str:
     """Return the key that `env:NAME`, `file:/path` or `credential:NAME` stands for, stripped.
 
     A file that every user of the machine can read is refused; systemd guards credentials itself. Raises
@@ -21,7 +21,7 @@ def read_key(reference: str) -> str:
     key = (_from_environment(name) if kind == "env" else _from_file(kind, name)).strip()
     if not key:
         raise _refused(reference, "is empty")
-    if not _FIT_FOR_A_HEADER.match(key):
+    if not _HEADER_VALUE.match(key):
         raise _refused(reference, "must hold one key on one line: ASCII without spaces")
     return key
 

@@ -1,4 +1,4 @@
-"""TLS towards upstreams: whom to trust, what to show, and errors in words that name the option to set."""
+"""TLS towards upstreams: authorities to trust, certificate to show, and errors that name the option to set."""
 
 import ssl
 
@@ -25,7 +25,7 @@ def tls_context(upstream: HttpUpstream) -> ssl.SSLContext:
 
 
 def tls_failure(error: ssl.SSLError) -> SourceError:
-    """What went wrong in a handshake, and which option may mend it."""
+    """Return the failure of a handshake, with the option that may repair it."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return SourceError(
             "tls",

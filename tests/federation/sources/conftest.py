@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from app.federation.sources.collect import collect
 from app.federation.sources.collected import Collected, Memory
+from app.federation.sources.registry import collect
 from app.federation.sources.spool import read_span
 from app.federation.upstream import Upstream
 from app.http.timestamps import to_text

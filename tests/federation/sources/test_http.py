@@ -12,9 +12,7 @@ import httpx
 import pytest
 
 from app.federation.sources.collected import Collected, SourceError
-from app.federation.sources.gunzip import Body
-from app.federation.sources.http import _followed
-from app.federation.sources.status import retry_after
+from app.federation.sources.http import Body, _followed, seconds_to_wait
 from app.federation.upstream import LiveUpstream
 from tests.example_rules import rule_text
 from tests.federation.authority import Authority
@@ -78,7 +76,7 @@ class TestTls:
         self, pull: Pull, authority: Authority
     ) -> None:
         with Simulator(start=START, tls=authority) as simulator:
-            simulator.lie = "truncate"
+            simulator.fault = "truncate"
             upstream = LiveUpstream(name="up", url=simulator.url, ca_file=str(authority.file))
             assert code(pull(upstream)) == "truncated"
 
@@ -173,13 +171,13 @@ class TestBody:
 
 def test_what_says_that_it_is_too_large_is_not_fetched(pull: Pull, simulator: Simulator) -> None:
     simulator.rules = {"ATR-2026-00001": "x" * 200_000}
-    simulator.lie = "restamp"  # any: then it does not compress
+    simulator.fault = "restamp"  # any: then it does not compress
     failed = pull(LiveUpstream(name="up", url=simulator.url, max_bytes=65_536))
     assert (code(failed), failed.received) == ("too-large", 0)
 
 
 def test_a_sign_in_page_is_told_as_one(pull: Pull, simulator: Simulator) -> None:
-    simulator.lie = "html"
+    simulator.fault = "html"
     failed = pull(LiveUpstream(name="up", url=simulator.url))
     assert failed.failure is not None
     assert "captive portal" in failed.failure.message
@@ -317,7 +315,7 @@ class TestKey:
 def test_retry_after_is_seconds_or_a_date_and_never_more_than_a_day(
     header: str, seconds: float | None
 ) -> None:
-    assert retry_after(header, datetime(2026, 11, 21, 12, tzinfo=UTC)) == seconds
+    assert seconds_to_wait(header, datetime(2026, 11, 21, 12, tzinfo=UTC)) == seconds
 
 
 @pytest.mark.parametrize(

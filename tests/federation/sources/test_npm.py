@@ -8,11 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.federation.sources import npm_settings
+from app.federation.sources import npm
 from app.federation.sources.collected import SourceError
-from app.federation.sources.integrity import check_integrity
-from app.federation.sources.npm_settings import registry_of
-from app.federation.sources.tarball import rule_files
+from app.federation.sources.npm import check_integrity, registry_of, rule_files
 from app.federation.upstream import NpmUpstream
 from tests.federation.npm_package import integrity, link, pack, regular
 from tests.federation.simulator import ELSEWHERE, PACKAGE, Simulator
@@ -23,7 +21,7 @@ UPSTREAM = NpmUpstream(name="up")
 
 
 def test_nothing_that_leads_out_of_the_package_is_taken(simulator: Simulator, pull: Pull, spool: str) -> None:
-    simulator.lie = "evil_tar"
+    simulator.fault = "evil_tar"
     collected = pull(NpmUpstream(name="up", url=simulator.url))
     assert sorted(texts(collected, spool).values()) == sorted(simulator.rules.values())
     assert {item.name for item in collected.items} == {
@@ -36,7 +34,7 @@ def test_a_tarball_on_another_host_is_fetched_from_the_registry(
 ) -> None:
     monkeypatch.setenv("UP_KEY", "the-key")
     simulator.key = "the-key"
-    simulator.lie = "tarball_elsewhere"
+    simulator.fault = "tarball_elsewhere"
     collected = pull(NpmUpstream(name="up", url=simulator.url, key="env:UP_KEY"))
     assert collected.outcome == "changed"
     assert simulator.asked(f"/{PACKAGE}/-/{PACKAGE}-4.0.0.tgz") == 1
@@ -63,7 +61,7 @@ def test_two_files_of_one_name_are_refused() -> None:
 
 
 def test_an_archive_of_very_many_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.federation.sources.tarball.MAX_MEMBERS", 2)
+    monkeypatch.setattr("app.federation.sources.npm.MAX_MEMBERS", 2)
     with pytest.raises(SourceError) as caught:
         list(rule_files(pack({"a": "A"}, (regular("package/README.md"), b"")), MIB))
     assert caught.value.failure.code == "too-large"
@@ -140,7 +138,7 @@ def test_the_strongest_digest_decides(announced: str, is_good: bool) -> None:
 class TestRegistry:
     @pytest.fixture(autouse=True)
     def no_global_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(npm_settings, "GLOBAL_FILE", tmp_path / "etc" / "npmrc")
+        monkeypatch.setattr(npm, "GLOBAL_FILE", tmp_path / "etc" / "npmrc")
 
     def test_the_first_of_the_places_wins(self, tmp_path: Path) -> None:
         (tmp_path / ".npmrc").write_text(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from app.federation.sources.collected import SourceError
 from app.federation.sources.http import Answer
-from app.federation.sources.rule_list import RuleList, read_rule_list
+from app.federation.sources.rule_api import RuleList, read_rule_list
 
 GOOD = b'{"ruleId":"a","ruleContent":"title: A"}'
 

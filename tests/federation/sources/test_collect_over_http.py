@@ -1,4 +1,4 @@
-"""Every kind that speaks HTTP brings an honest upstream's rules, and asks no more than it needs the next time."""
+"""Every kind that speaks HTTP collects the rules of a right upstream, and asks no more than needed the next time."""
 
 import hashlib
 from datetime import timedelta
@@ -109,7 +109,7 @@ def test_the_public_server_is_asked_for_news_and_once_a_day_for_everything(
 
 def test_a_part_names_what_was_withdrawn(simulator: Simulator, pull: Pull) -> None:
     upstream = AtrRulesUpstream(name="up", url=simulator.url)
-    simulator.lie = "no_etag"
+    simulator.fault = "no_etag"
     first = pull(upstream)
     del simulator.rules[IDS[0]]
     second = pull(upstream, first.memory)

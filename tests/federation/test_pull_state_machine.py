@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from app.access.principal import Actor
-from app.federation import store, versions
-from app.federation.landing import fail, land
-from app.federation.offer import Fit, Unfit
-from app.federation.review import approve, refuse
+from app.federation import store, versions_store
+from app.federation.apply import apply_answer, record_failure
+from app.federation.offer import AcceptedItem, RejectedItem
+from app.federation.review import approve, reject
 from app.federation.sources.collected import Collected, Failure, Item, Source
 from app.federation.upstream import DirectoryUpstream, Policy
 from app.rules.inspect import Inspection, inspect_text
@@ -26,7 +26,7 @@ from app.rules.validate import Profile
 from app.storage.connection import open_writer
 from app.storage.migrate import migrate
 from tests.example_rules import rule_text
-from tests.federation.world import START
+from tests.federation.harness import START
 
 IDS = [f"ATR-2026-{number:05d}" for number in range(1, 5)]
 Offered = tuple[int, Source]
@@ -124,7 +124,7 @@ class Upstream(RuleBasedStateMachine):
     @rule()
     def pull(self) -> None:
         told = {i: what for i, what in self.offered.items() if i not in self.broken}
-        unfit = [Unfit(item(i, 9), "broken", i) for i in self.offered.keys() & self.broken]
+        unfit = [RejectedItem(item(i, 9), "broken", i) for i in self.offered.keys() & self.broken]
         self.answer(told, Collected("changed"), told, unfit)
 
     @precondition(lambda self: bool(self.told))
@@ -136,7 +136,11 @@ class Upstream(RuleBasedStateMachine):
         self.answer(told, Collected("changed", is_partial=True, withdrawn=gone), more, [])
 
     def answer(
-        self, told: dict[str, Offered], collected: Collected, brought: dict[str, Offered], unfit: list[Unfit]
+        self,
+        told: dict[str, Offered],
+        collected: Collected,
+        brought: dict[str, Offered],
+        unfit: list[RejectedItem],
     ) -> None:
         self.now += timedelta(minutes=1)
         self.told = told
@@ -144,8 +148,8 @@ class Upstream(RuleBasedStateMachine):
         for rule_id, (number, _) in brought.items():
             put_text(self.db, inspected(rule_id, number)[1], inspected(rule_id, number)[0])
         before, stopped = self.served(), self.stopped()
-        fit = [Fit(i, item(i, number, source)) for i, (number, source) in brought.items()]
-        result = land(self.db, self.configured, collected, fit, unfit, self.now).result
+        fit = [AcceptedItem(i, item(i, number, source)) for i, (number, source) in brought.items()]
+        result = apply_answer(self.db, self.configured, collected, fit, unfit, self.now).result
         after = self.served()
         self.was_bounded(before, after)
         self.kept_what_is_broken(before, after, {u.item.name for u in unfit})
@@ -219,7 +223,7 @@ class Upstream(RuleBasedStateMachine):
     def refuse(self, chosen: set[str]) -> None:
         held, before = self.held(), self.served()
         named = chosen & held.keys()
-        assert refuse(self.db, self.configured, named, self.by(), "no", None) == sorted(named)
+        assert reject(self.db, self.configured, named, self.by(), "no", None) == sorted(named)
         assert self.served() == before
         assert self.held().keys() == held.keys() - named
         self.refused |= {rule_id: held[rule_id] for rule_id in named}
@@ -227,22 +231,22 @@ class Upstream(RuleBasedStateMachine):
     @rule()
     def fail(self) -> None:
         served, held = self.served(), self.held()
-        fail(self.db, self.configured, Failure("truncated", "The answer is truncated."), self.now)
+        record_failure(self.db, self.configured, Failure("truncated", "The answer is truncated."), self.now)
         assert (self.served(), self.held()) == (served, held)
 
     @rule()
     def see_nothing_new(self) -> None:
         served, held = self.served(), self.held()
-        land(self.db, self.configured, Collected("unchanged"), [], [], self.now)
+        apply_answer(self.db, self.configured, Collected("unchanged"), [], [], self.now)
         assert (self.served(), self.held()) == (served, held)
 
     @rule(keep=st.integers(1, 3))
     def forget(self, keep: int) -> None:
         served, held = self.served(), self.held()
-        versions.forget(self.db, "atr", keep)
-        versions.drop_texts(self.db, versions.unused_texts(self.db))
+        versions_store.drop_unused_versions(self.db, "atr", keep)
+        versions_store.drop_texts(self.db, versions_store.unused_texts(self.db))
         assert (self.served(), self.held()) == (served, held)
-        assert versions.unused_texts(self.db) == []
+        assert versions_store.unused_texts(self.db) == []
 
     @invariant()
     def nothing_is_served_that_was_never_offered(self) -> None:

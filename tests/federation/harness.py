@@ -12,9 +12,8 @@ import msgspec
 
 from app.access import audit_store
 from app.access.principal import Actor
-from app.federation.progress import PullResult
 from app.federation.service import Federation
-from app.federation.status import Status
+from app.federation.status import PullResult, UpstreamStatus
 from app.federation.upstream import DirectoryUpstream, Upstream
 from app.http.paging import Page
 from app.storage import Storage
@@ -49,7 +48,7 @@ class Folder:
 
 
 @dataclass
-class World:
+class FederationHarness:
     folder: Path
     storage: Storage
     federation: Federation = field(init=False)
@@ -69,7 +68,7 @@ class World:
         )
 
     async def configure(self, *upstreams: Upstream) -> None:
-        """Start anew with this configuration, as a restart would."""
+        """Start again with this configuration, as a restart would."""
         if hasattr(self, "federation"):
             await self.federation.close()
         self.upstreams = list(upstreams)
@@ -91,12 +90,12 @@ class World:
         )
         return dict(rows)
 
-    async def status(self, name: str = "atr") -> Status:
+    async def status(self, name: str = "atr") -> UpstreamStatus:
         return await self.federation.status(name, self.now)
 
     async def held(self, name: str = "atr") -> dict[str, tuple[str, list[str]]]:
         """`rule_id -> (change, reasons)`."""
-        rows, _, _ = await self.federation.list_held(name, Page(500, None), "held")
+        rows, _, _ = await self.federation.list_pending(name, Page(500, None), "held")
         return {row.rule_id: (row.change, row.reasons) for row in rows}
 
     async def approve(self, *rule_ids: str, digest: str | None = None) -> list[str]:
@@ -106,7 +105,7 @@ class World:
         return approved
 
     async def refuse(self, *rule_ids: str) -> list[str]:
-        return await self.federation.refuse("atr", list(rule_ids) or None, self.by(), "not wanted")
+        return await self.federation.reject("atr", list(rule_ids) or None, self.by(), "not wanted")
 
     async def audited(self, action: str) -> list[dict[str, Any]]:
         """Details of the entries of this action, newest first."""
@@ -131,10 +130,10 @@ class World:
 
 
 @asynccontextmanager
-async def world_in(folder: Path) -> AsyncIterator[World]:
+async def harness_in(folder: Path) -> AsyncIterator[FederationHarness]:
     """An instance that pulls from one folder, `atr`, under the policy `mirror`."""
     storage = Storage(folder)
-    made = World(folder, storage)
+    made = FederationHarness(folder, storage)
     await made.configure(made.directory())
     yield made
     await made.federation.close()

@@ -5,75 +5,72 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from sqlite_utils import Database
 
 from app.access import audit_store
-from app.federation import held, store, versions
-from app.federation.decide import Change, Decision, Kind, Terms, Text, decide
-from app.federation.offer import Fit, Unfit, settle
-from app.federation.progress import PullFailure, PullResult
+from app.federation import pending_store, store, versions_store
+from app.federation.decide import Change, ChangeKind, PullDecision, TextRef, decide, limits_of
+from app.federation.offer import AcceptedItem, RejectedItem, resolve_offer
 from app.federation.sources.collected import Collected, Failure
+from app.federation.status import PullFailure, PullResult
 from app.federation.upstream import UpstreamBase
 from app.http.timestamps import to_text
 from app.overlay.entries import recompute_overlay
 from app.rules.store import store_rule, withdraw, yield_id
 
 AUTOMATIC = "federation"
-"""How the audit log names pulls, which nobody in particular asks for."""
+"""How the audit log names pulls, which no particular person asks for."""
 
 MAX_NAMED = 100
 """Rules that an audit entry names; it counts all of them."""
 
-Audit = Callable[[Database, PullResult], Any]
-"""Writes an audit entry, in the transaction that lands what it is about."""
+WriteAudit = Callable[[Database, PullResult], Any]
+"""Writes an audit entry, in the transaction that applies what the entry is about."""
 
 
 @dataclass(frozen=True, slots=True)
-class Landed:
-    """What a landing did; `is_news` says that the set to publish may be another one now."""
+class ApplyResult:
+    """What was applied; `may_change_set` says that the set to publish may be another one now."""
 
     result: PullResult
-    is_news: bool = False
+    may_change_set: bool = False
 
 
-def land(
+def apply_answer(
     db: Database,
     upstream: UpstreamBase,
     collected: Collected,
-    fit: Sequence[Fit],
-    unfit: Sequence[Unfit],
+    accepted: Sequence[AcceptedItem],
+    rejected: Sequence[RejectedItem],
     now: datetime,
-    audit_as: Audit | None = None,
-) -> Landed:
-    """Take over an answer that was read whole; the texts of `fit` are kept already.
+    write_audit: WriteAudit | None = None,
+) -> ApplyResult:
+    """Take over an answer that was read whole; the texts of `accepted` are stored already.
 
-    An audit entry is written if something changed, or by `audit_as`, in any case.
+    An audit entry is written if something changed, or by `write_audit`, in any case.
     """
     at, name = to_text(now), upstream.name
     had_failed = store.load_row(db, name).failure is not None
     if collected.outcome == "unchanged":
-        versions.touch(db, name, collected.label, at)
-        store.note_success(db, name, at, memory=collected.memory)
-        result = PullResult(
-            outcome="unchanged",
-            held=held.counts(db, name)[0],
-            set_aside=len(store.set_aside_of(db, name)),
-        )
-        _note(db, name, result, {}, now, audit_as, is_worth=had_failed)
-        return Landed(result)
+        versions_store.record_seen(db, name, collected.label, at)
+        store.record_success(db, name, at, memory=collected.memory)
+        result = _nothing_new(db, name)
+        _audit(db, name, result, {}, now, write_audit, is_worth=had_failed)
+        return ApplyResult(result)
     in_service = store.in_service(db, upstream.origin)
     base = _base(db, name, collected)
-    offer = settle(fit, unfit, collected.set_aside, in_service.keys(), base)
-    refused, stopped = held.refused(db, name), held.stopped(db, name)
-    decision = decide(in_service, offer.rules, offer.kept, terms_of(upstream), refused, stopped)
-    version = versions.note(db, name, collected.label, offer.rules, at)
-    versions.bring_up(db, upstream.origin, version)
-    held_before = held.digest(db, name)
-    held.replace(db, name, decision, version, at)
-    put_in_service(db, upstream, [(change, version) for change in decision.apply], at)
+    offer = resolve_offer(accepted, rejected, collected.set_aside, in_service.keys(), base)
+    seen = pending_store.rejected(db, name), pending_store.guarded(db, name)
+    decision = decide(in_service, offer.rules, offer.kept, limits_of(upstream), *seen)
+    version = versions_store.record_version(db, name, collected.label, offer.rules, at)
+    versions_store.move_up(db, upstream.origin, version)
+    held_before = pending_store.digest(db, name)
+    pending_store.replace_held(db, name, decision, version, at)
+    apply_changes(db, upstream, [(change, version) for change in decision.apply], at)
     filtered = store.apply_filters(db, upstream)
     overlaid = recompute_overlay(db, at)
-    store.note_success(
+    store.record_success(
         db,
         name,
         at,
@@ -90,34 +87,33 @@ def land(
         held=len(decision.held),
         set_aside=len(offer.set_aside),
     )
-    is_worth = had_failed or bool(decision.apply) or held.digest(db, name) != held_before
-    _note(db, name, result, _named(decision, collected.label), now, audit_as, is_worth=is_worth)
-    return Landed(result, is_news=bool(decision.apply) or filtered > 0 or overlaid)
+    is_worth = had_failed or bool(decision.apply) or pending_store.digest(db, name) != held_before
+    _audit(db, name, result, _named(decision, collected.label), now, write_audit, is_worth=is_worth)
+    return ApplyResult(result, may_change_set=bool(decision.apply) or filtered > 0 or overlaid)
 
 
-def fail(
+def record_failure(
     db: Database,
     upstream: UpstreamBase,
     failure: Failure,
     now: datetime,
-    audit_as: Audit | None = None,
+    write_audit: WriteAudit | None = None,
 ) -> tuple[PullResult, bool]:
-    """Record that a pull brought nothing; all else stays. Also says whether it failed otherwise the time before."""
+    """Record that a pull brought nothing; all else stays. Also return whether it failed otherwise the time before."""
     before = store.load_row(db, upstream.name)
-    failures = store.note_failure(db, upstream.name, failure, to_text(now))
-    result = PullResult(
+    failures = store.record_failure(db, upstream.name, failure, to_text(now))
+    result = msgspec.structs.replace(
+        _nothing_new(db, upstream.name),
         outcome="failed",
-        held=held.counts(db, upstream.name)[0],
-        set_aside=len(store.set_aside_of(db, upstream.name)),
         failure=PullFailure(failure.code, failure.message, failures),
     )
     is_new = before.failure != failure.code
     detail = {"failure": failure.code, "message": failure.message}
-    _note(db, upstream.name, result, detail, now, audit_as, is_worth=is_new)
+    _audit(db, upstream.name, result, detail, now, write_audit, is_worth=is_new)
     return result, is_new
 
 
-def put_in_service(
+def apply_changes(
     db: Database, upstream: UpstreamBase, changes: Iterable[tuple[Change, int | None]], at: str
 ) -> None:
     """Apply these changes, each of which came with this version; a community rule gives its id up."""
@@ -138,39 +134,40 @@ def put_in_service(
         )
 
 
-def terms_of(upstream: UpstreamBase) -> Terms:
-    """What the configuration lets this upstream change by itself."""
-    return Terms(upstream.policy, upstream.max_withdrawn_percent, upstream.max_changed_percent)
+def _nothing_new(db: Database, name: str) -> PullResult:
+    """Return the result of a pull that brought nothing: what waited and was set aside before still is."""
+    held, _ = pending_store.counts(db, name)
+    return PullResult(outcome="unchanged", held=held, set_aside=len(store.set_aside_of(db, name)))
 
 
-def _base(db: Database, name: str, collected: Collected) -> dict[str, Text]:
-    """What was offered before and still is, for an answer that says only what changed since."""
+def _base(db: Database, name: str, collected: Collected) -> dict[str, TextRef]:
+    """Return what was offered before and still is, for an answer that says only what changed since."""
     if not collected.is_partial:
         return {}
-    before = versions.rules_of(db, store.adopted_version(db, name))
+    before = versions_store.rules_of(db, store.adopted_version(db, name))
     return {rule_id: text for rule_id, text in before.items() if rule_id not in {*collected.withdrawn}}
 
 
-def _named(decision: Decision, label: str) -> dict[str, Any]:
-    """What an audit entry says besides the numbers: which rules, and why some are held."""
-    kinds: tuple[Kind, ...] = ("added", "changed", "withdrawn")
+def _named(decision: PullDecision, label: str) -> dict[str, Any]:
+    """Return what an audit entry says besides the numbers: which rules, and why some are held."""
+    kinds: tuple[ChangeKind, ...] = ("added", "changed", "withdrawn")
     rules = {kind: list(_ids(decision.apply, kind)[:MAX_NAMED]) for kind in kinds}
     named: dict[str, Any] = {"label": label, "rules": {kind: ids for kind, ids in rules.items() if ids}}
     return named | ({"reasons": list(decision.reasons)} if decision.reasons else {})
 
 
-def _note(
+def _audit(
     db: Database,
     name: str,
     result: PullResult,
     detail: Mapping[str, Any],
     now: datetime,
-    audit_as: Audit | None,
+    write_audit: WriteAudit | None,
     *,
     is_worth: bool,
 ) -> None:
-    if audit_as is not None:
-        audit_as(db, result)
+    if write_audit is not None:
+        write_audit(db, result)
     elif is_worth:
         numbers = {
             "outcome": result.outcome,
@@ -185,5 +182,5 @@ def _note(
         )
 
 
-def _ids(changes: Iterable[Change], kind: Kind) -> tuple[str, ...]:
+def _ids(changes: Iterable[Change], kind: ChangeKind) -> tuple[str, ...]:
     return tuple(change.rule_id for change in changes if change.kind == kind)

@@ -1,4 +1,4 @@
-"""Every lie of an upstream, told to a real server process: what is served stays, it is said, and truth mends it."""
+"""Each fault of an upstream, against a real server: what is served stays, the status says why, it recovers."""
 
 import json
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.example_rules import rule_text
-from tests.federation.poison import STOLEN_ID
+from tests.federation.hostile_entries import STOLEN_ID
 from tests.federation.real.pulls import pull, pulled_once, served, status, upstream
-from tests.federation.simulator import Lie, Simulator
+from tests.federation.simulator import Fault, Simulator
 from tests.flows.fleet import instance, live_rules
 from tests.server import Server
 
-FAILURES: dict[Lie, str] = {
+FAILURES: dict[Fault, str] = {
     "truncate": "truncated",
     "truncate_json": "not-json",
     "stall": "timeout",
@@ -40,30 +40,30 @@ FAILURES: dict[Lie, str] = {
     "total_mismatch": "mixed-up",
     "not_ok": "shape",
 }
-FAILURES_OF_NPM: dict[Lie, str] = {
+FAILURES_OF_NPM: dict[Fault, str] = {
     "bad_integrity": "integrity",
     "sha1_only": "integrity",
     "tar_bomb": "too-large",
     "other_package": "mixed-up",
     "empty": "shape",
 }
-SUSPICIOUS: dict[Lie, str] = {"shrink": "shrink", "empty": "empty"}
+SUSPICIOUS: dict[Fault, str] = {"shrink": "shrink", "empty": "empty"}
 """Answers that may be true and are held until an admin says so, with the reason."""
-NOT_NOTICED: tuple[Lie, ...] = ("unasked_304",)
+NOT_NOTICED: tuple[Fault, ...] = ("unasked_304",)
 """Says that there is nothing new, which nobody can know to be wrong."""
-HARMLESS: tuple[Lie, ...] = ("restamp", "no_etag", "poisoned", "redirect_same")
-HARMLESS_OF_NPM: tuple[Lie, ...] = ("evil_tar", "tarball_elsewhere")
+HARMLESS: tuple[Fault, ...] = ("restamp", "no_etag", "hostile_entries", "redirect_same")
+HARMLESS_OF_NPM: tuple[Fault, ...] = ("evil_tar", "tarball_elsewhere")
 
 FAILING = [
-    *(("live", lie, code) for lie, code in FAILURES.items()),
-    *(("npm", lie, code) for lie, code in FAILURES_OF_NPM.items()),
-    *(("atr-rules", lie, FAILURES[lie]) for lie in ("truncate_json", "replay", "total_mismatch")),
+    *(("live", fault, code) for fault, code in FAILURES.items()),
+    *(("npm", fault, code) for fault, code in FAILURES_OF_NPM.items()),
+    *(("atr-rules", fault, FAILURES[fault]) for fault in ("truncate_json", "replay", "total_mismatch")),
 ]
-HELD = [(kind, lie, reason) for kind in ("live", "atr-rules") for lie, reason in SUSPICIOUS.items()]
+HELD = [(kind, fault, reason) for kind in ("live", "atr-rules") for fault, reason in SUSPICIOUS.items()]
 
 
 @dataclass(frozen=True, slots=True)
-class Liars:
+class HostileUpstreams:
     """One instance, and an upstream of each kind with twelve rules, named like its kind."""
 
     server: Server
@@ -93,10 +93,10 @@ class Liars:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Liars]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostileUpstreams]:
     """They are pulled only when a test says so; answers may have 1 MiB and take 2 seconds.
 
-    Every upstream has told the truth about an edit, so that its first answer can be told from the next one.
+    Every upstream has answered rightly about an edit, so that its first answer differs from the next one.
     """
     config, upstreams = "", {}
     with ExitStack() as stack:
@@ -106,112 +106,115 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Liars]:
             ids = [first, *(f"ATR-2026-{98_001 + 100 * number + n}" for n in range(11))]
             simulator.rules = {rule_id: rule_text(rule_id) for rule_id in ids}
             config += upstream(kind, simulator.url, name=kind, timeout=2, max_bytes=1 << 20)
-        folder = tmp_path_factory.mktemp("lies")
+        folder = tmp_path_factory.mktemp("faults")
         server = stack.enter_context(instance(folder, config=config, limits_live_burst=1000))
-        liars = Liars(server, upstreams)
+        hostile = HostileUpstreams(server, upstreams)
         for kind in upstreams:
             assert pulled_once(server, kind)["rules"] == 12
-            liars.edit(kind)
+            hostile.edit(kind)
             assert pull(server, kind)["changed"] == 1
-        yield liars
+        yield hostile
 
 
 @pytest.fixture
-def liars(running: Liars) -> Iterator[Liars]:
-    """After each test, however it ended, every upstream has told the truth again."""
+def hostile(running: HostileUpstreams) -> Iterator[HostileUpstreams]:
+    """After each test, however it ended, every upstream has answered rightly again."""
     yield running
     for kind, simulator in running.upstreams.items():
-        if simulator.lie is not None:
-            simulator.lie = None
+        if simulator.fault is not None:
+            simulator.fault = None
             pull(running.server, kind)
 
 
-def test_each_lie_is_told_to_a_server_here() -> None:
-    told = {*FAILURES, *FAILURES_OF_NPM, *SUSPICIOUS, *NOT_NOTICED, *HARMLESS, *HARMLESS_OF_NPM}
-    assert told == set(get_args(Lie))
+def test_every_fault_is_covered_here() -> None:
+    covered = {*FAILURES, *FAILURES_OF_NPM, *SUSPICIOUS, *NOT_NOTICED, *HARMLESS, *HARMLESS_OF_NPM}
+    assert covered == set(get_args(Fault))
 
 
-@pytest.mark.parametrize(("kind", "lie", "code"), FAILING)
-def test_a_lie_that_is_noticed_changes_nothing_that_is_served(
-    liars: Liars, kind: str, lie: Lie, code: str
+@pytest.mark.parametrize(("kind", "fault", "code"), FAILING)
+def test_a_detected_fault_changes_nothing_that_is_served(
+    hostile: HostileUpstreams, kind: str, fault: Fault, code: str
 ) -> None:
-    before = served(liars.server)
-    edited = liars.edit(kind) if lie != "older_serial" else None  # that serial would be the one we know
-    liars.upstreams[kind].lie = lie
-    result = pull(liars.server, kind)
+    before = served(hostile.server)
+    edited = hostile.edit(kind) if fault != "older_serial" else None  # that serial would be the one we know
+    hostile.upstreams[kind].fault = fault
+    result = pull(hostile.server, kind)
     assert (result["outcome"], result["failure"]["code"]) == ("failed", code)
-    now = status(liars.server, kind)
+    now = status(hostile.server, kind)
     assert (now["state"], now["failure"]["code"], now["rules"]) == ("failing", code, 12)
-    assert served(liars.server) == before
-    assert is_ready(liars.server)
-    assert liars.metric("upstream_up", upstream=kind) == 0
-    assert liars.metric("upstream_failure", upstream=kind, code=code) == 1
-    assert secrets_in(liars.server) == []
-    truth_mends(liars, kind, edited)
+    assert served(hostile.server) == before
+    assert is_ready(hostile.server)
+    assert hostile.metric("upstream_up", upstream=kind) == 0
+    assert hostile.metric("upstream_failure", upstream=kind, code=code) == 1
+    assert secrets_in(hostile.server) == []
+    recovers(hostile, kind, edited)
 
 
-@pytest.mark.parametrize(("kind", "lie", "reason"), HELD)
-def test_a_suspicious_answer_is_held(liars: Liars, kind: str, lie: Lie, reason: str) -> None:
-    before = served(liars.server)
-    liars.edit(kind)
-    liars.upstreams[kind].lie = lie
-    assert pull(liars.server, kind)["outcome"] == "held"
-    now = status(liars.server, kind)
+@pytest.mark.parametrize(("kind", "fault", "reason"), HELD)
+def test_a_suspicious_answer_is_held(hostile: HostileUpstreams, kind: str, fault: Fault, reason: str) -> None:
+    before = served(hostile.server)
+    hostile.edit(kind)
+    hostile.upstreams[kind].fault = fault
+    assert pull(hostile.server, kind)["outcome"] == "held"
+    now = status(hostile.server, kind)
     assert (now["state"], now["rules"]) == ("ok", 12)
     assert now["held"] >= 6
-    assert all(reason in change["reasons"] for change in held(liars.server, kind))
-    assert served(liars.server) == before
-    assert is_ready(liars.server)
-    assert liars.metric("upstream_held_changes", upstream=kind) == now["held"]
-    truth_mends(liars, kind, liars.edit(kind))
+    assert all(reason in change["reasons"] for change in held(hostile.server, kind))
+    assert served(hostile.server) == before
+    assert is_ready(hostile.server)
+    assert hostile.metric("upstream_held_changes", upstream=kind) == now["held"]
+    recovers(hostile, kind, hostile.edit(kind))
 
 
-@pytest.mark.parametrize("lie", NOT_NOTICED)
-def test_a_lie_that_nobody_can_notice_delays_and_does_no_more(liars: Liars, lie: Lie) -> None:
-    before = served(liars.server)
-    edited = liars.edit("live")
-    liars.upstreams["live"].lie = lie
-    assert pull(liars.server, "live")["outcome"] == "unchanged"
-    assert served(liars.server) == before
-    truth_mends(liars, "live", edited)
+@pytest.mark.parametrize("fault", NOT_NOTICED)
+def test_a_fault_that_cannot_be_noticed_only_delays(hostile: HostileUpstreams, fault: Fault) -> None:
+    before = served(hostile.server)
+    edited = hostile.edit("live")
+    hostile.upstreams["live"].fault = fault
+    assert pull(hostile.server, "live")["outcome"] == "unchanged"
+    assert served(hostile.server) == before
+    recovers(hostile, "live", edited)
 
 
 @pytest.mark.parametrize(
-    ("kind", "lie"), [*(("live", lie) for lie in HARMLESS), *(("npm", lie) for lie in HARMLESS_OF_NPM)]
+    ("kind", "fault"),
+    [*(("live", fault) for fault in HARMLESS), *(("npm", fault) for fault in HARMLESS_OF_NPM)],
 )
-def test_what_is_odd_does_not_keep_the_rest_away(liars: Liars, kind: str, lie: Lie) -> None:
-    before = live_rules(liars.server)
-    edited = liars.edit(kind)
-    liars.upstreams[kind].lie = lie
-    assert pull(liars.server, kind)["changed"] == 1
-    assert status(liars.server, kind)["state"] == "ok"
-    assert liars.serves(edited)
-    assert live_rules(liars.server).keys() == before.keys()
+def test_a_harmless_oddity_does_not_keep_rules_away(
+    hostile: HostileUpstreams, kind: str, fault: Fault
+) -> None:
+    before = live_rules(hostile.server)
+    edited = hostile.edit(kind)
+    hostile.upstreams[kind].fault = fault
+    assert pull(hostile.server, kind)["changed"] == 1
+    assert status(hostile.server, kind)["state"] == "ok"
+    assert hostile.serves(edited)
+    assert live_rules(hostile.server).keys() == before.keys()
 
 
-def test_the_command_line_tells_it_with_its_exit_code(liars: Liars) -> None:
-    liars.upstreams["live"].lie = "html"
-    synced = liars.server.cli("upstream", "pull", "live", check=False)
+def test_the_command_line_shows_a_failure_in_its_exit_code(hostile: HostileUpstreams) -> None:
+    hostile.upstreams["live"].fault = "html"
+    synced = hostile.server.cli("upstream", "pull", "live", check=False)
     assert (synced.returncode, "content-type" in synced.stdout + synced.stderr) == (1, True)
-    told = liars.server.cli("upstream", "show", "--json", check=False)
+    told = hostile.server.cli("upstream", "show", "--json", check=False)
     assert told.returncode == 1
     states = {entry["name"]: (entry["state"], entry["failure"]) for entry in json.loads(told.stdout)}
     assert states.pop("live")[0] == "failing"
     assert set(states.values()) == {("ok", None)}
-    liars.upstreams["live"].lie = None
-    assert liars.server.cli("upstream", "pull", "live").returncode == 0
-    assert liars.server.cli("upstream", "show").returncode == 0
+    hostile.upstreams["live"].fault = None
+    assert hostile.server.cli("upstream", "pull", "live").returncode == 0
+    assert hostile.server.cli("upstream", "show").returncode == 0
 
 
-def truth_mends(liars: Liars, kind: str, edited: str | None) -> None:
-    """The next honest answer is taken, and nothing of the lie is left."""
-    liars.upstreams[kind].lie = None
-    pull(liars.server, kind)
-    now = status(liars.server, kind)
+def recovers(hostile: HostileUpstreams, kind: str, edited: str | None) -> None:
+    """Check that the next right answer is taken, and nothing of the fault is left."""
+    hostile.upstreams[kind].fault = None
+    pull(hostile.server, kind)
+    now = status(hostile.server, kind)
     assert (now["state"], now["failure"], now["held"], now["rules"]) == ("ok", None, 0, 12)
-    assert edited is None or liars.serves(edited)
-    assert liars.metric("upstream_up", upstream=kind) == 1
-    assert liars.metric("upstream_held_changes", upstream=kind) == 0
+    assert edited is None or hostile.serves(edited)
+    assert hostile.metric("upstream_up", upstream=kind) == 1
+    assert hostile.metric("upstream_held_changes", upstream=kind) == 0
 
 
 def is_ready(server: Server) -> bool:

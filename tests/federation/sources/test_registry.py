@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from app.federation.sources.collect import collect, settings_digest
 from app.federation.sources.collected import Collected, Memory
-from app.federation.sources.look import look_at_items
+from app.federation.sources.inspection import inspect_items
+from app.federation.sources.registry import collect
 from app.federation.upstream import (
     AtrRulesUpstream,
     BundleUpstream,
@@ -20,10 +20,11 @@ from app.federation.upstream import (
     NpmUpstream,
     PackageUpstream,
     Upstream,
+    settings_digest,
 )
 from app.http.timestamps import to_text
 from app.sandbox import Sandbox, SandboxError
-from tests.federation.poison import ALIAS_BOMB
+from tests.federation.hostile_entries import ALIAS_BOMB
 from tests.federation.simulator import Simulator
 from tests.federation.sources.conftest import IDS, START, code
 
@@ -71,32 +72,31 @@ async def test_failures_are_answers_and_not_exceptions(
     sandbox: Sandbox, simulator: Simulator, spool: str
 ) -> None:
     upstream = LiveUpstream(name="up", url=simulator.url)
-    simulator.lie = "too_many"
+    simulator.fault = "too_many"
     failed = await sandbox.call(collect, upstream, Memory(), NOW, spool)
     assert failed.failure is not None
     assert (failed.failure.code, failed.failure.retry_after, failed.requests) == ("too-fast", 120.0, 1)
-    simulator.lie = "bomb"
+    simulator.fault = "bomb"
     assert code(await sandbox.call(collect, upstream, Memory(), NOW, spool)) == "too-large"
     gone = DirectoryUpstream(name="d", path="/nowhere/at/all")
     assert code(await sandbox.call(collect, gone, Memory(), NOW, spool)) == "not-found"
     nowhere = "/proc/threatcloud/spool/up.pull"
-    simulator.lie = None
+    simulator.fault = None
     assert code(await sandbox.call(collect, upstream, Memory(), NOW, nowhere)) in {"not-found", "unreadable"}
 
 
 @pytest.mark.anyio
-async def test_a_batch_of_texts_is_looked_at(sandbox: Sandbox, simulator: Simulator, spool: str) -> None:
+async def test_a_batch_of_texts_is_inspected(sandbox: Sandbox, simulator: Simulator, spool: str) -> None:
     simulator.rules["ATR-2026-66601"] = ALIAS_BOMB
     collected = await sandbox.call(collect, LiveUpstream(name="up", url=simulator.url), Memory(), NOW, spool)
     spans = [(item.start, item.size) for item in collected.items]
-    looked = await sandbox.call(look_at_items, spool, spans, "published")
-    assert [one.text for one in looked[:-1]] == [simulator.rules[rule_id] for rule_id in IDS]
-    facts = [one.look.inspection.facts for one in looked[:-1] if one.look.inspection]
-    assert [fact.rule_id for fact in facts if fact] == IDS
-    assert (looked[-1].text, looked[-1].look.inspection) == ("", None)
-    assert "anchor" in looked[-1].look.reason
+    inspected = await sandbox.call(inspect_items, spool, spans, "published")
+    assert [one.text for one in inspected[:-1]] == [simulator.rules[rule_id] for rule_id in IDS]
+    assert [one.rule_id for one in inspected[:-1]] == IDS
+    assert (inspected[-1].text, inspected[-1].inspection) == ("", None)
+    assert "anchor" in inspected[-1].reason
     with pytest.raises(SandboxError):
-        await sandbox.call(look_at_items, spool, [(10**9, 5)], "published")
+        await sandbox.call(inspect_items, spool, [(10**9, 5)], "published")
 
 
 @pytest.mark.anyio
@@ -134,7 +134,7 @@ def test_a_bundle_keeps_its_memory_whatever_is_configured(
         given.append(memory)
         return Collected("unchanged", memory=memory)
 
-    monkeypatch.setattr("app.federation.sources.kinds.read_upstream", read)
+    monkeypatch.setattr("app.federation.sources.registry.read_upstream", read)
     bundle = BundleUpstream(name="b", key_file="/key.pem", path="/bundle")
     for upstream in (bundle, LiveUpstream(name="b", url="http://127.0.0.1:9")):
         collect(upstream, Memory(settings="of another configuration", serial=7), NOW, spool)
@@ -142,6 +142,6 @@ def test_a_bundle_keeps_its_memory_whatever_is_configured(
 
 
 def test_the_process_that_asks_loads_no_http_client() -> None:
-    program = "import sys, app.federation.sources.collect, app.federation.sources.look;print('httpx' in sys.modules)"
+    program = "import sys, app.federation.pull; print('httpx' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlite_utils import Database
 
-from app.federation.status import Status, read_status
+from app.federation.status import UpstreamStatus, read_status
 from app.federation.upstream import Upstream
 from app.http.timestamps import to_text
 from app.overlay.views import list_entries
@@ -34,7 +34,7 @@ class Measures:
     """By state."""
     overlay_base_moved: int
     """Entries whose rule upstream has changed since."""
-    upstreams: tuple[Status, ...]
+    upstreams: tuple[UpstreamStatus, ...]
 
 
 def measure(db: Database, upstreams: Sequence[Upstream], now: datetime) -> Measures:

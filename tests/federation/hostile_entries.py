@@ -1,4 +1,4 @@
-"""Entries that no honest upstream sends."""
+"""Entries that only a hostile or broken upstream sends."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ DUPLICATE_KEY = rule_text("ATR-2026-66602") + "severity: low\n"
 ID_OF_ANOTHER = rule_text(STOLEN_ID, title="Takes the id of another rule")
 TOO_LONG = rule_text("ATR-2026-66603") + "# " + "x" * 70_000 + "\n"
 
-POISON: list[Any] = [
+HOSTILE_ENTRIES: list[Any] = [
     {"ruleId": "ATR-2026-66601", "ruleContent": ALIAS_BOMB},
     {"ruleId": "ATR-2026-66602", "ruleContent": DUPLICATE_KEY},
     {"ruleId": "ATR-2026-66603", "ruleContent": TOO_LONG},

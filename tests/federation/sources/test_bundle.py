@@ -9,8 +9,8 @@ import pytest
 
 from app.bundles.format import MAX_BYTES
 from app.federation.sources.bundle import open_bundle
-from app.federation.sources.collect import collect
 from app.federation.sources.collected import Collected, Memory
+from app.federation.sources.registry import collect
 from app.federation.upstream import BundleUpstream
 from tests.bundles.exporter import EXPORTED_AT, Exporter, members_of, new_key, pem_of, repacked, sha256
 
