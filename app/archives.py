@@ -216,9 +216,9 @@ def plain_files(
 ) -> Iterator[tuple[str, Callable[[], bytes]]]:
     """Yield `(name, read)` of each plain file in a gzip'd tar that any program may have written, in its order.
 
-    Links, devices, folders and sparse files are left out, and so are names that cannot be printed or that have an
-    empty part, `.` or `..`. `read` returns the content and works until the next file is asked for. Raise
-    `ArchiveError`: `too-large` past `max_bytes` unpacked, `too-many` past `max_members`, `unreadable`.
+    Links, devices, folders and sparse files are left out, and so are names with an empty part, `.` or `..`. `read`
+    returns the content and works until the next file is asked for. Raise `ArchiveError`: `too-large` past `max_bytes`
+    unpacked, `too-many` past `max_members`, `unreadable`.
     """
     try:
         stream = _BoundedStream(gzip.GzipFile(fileobj=io.BytesIO(tarball)), max_bytes)
@@ -233,7 +233,7 @@ def plain_files(
 
 
 def _is_plain_file(member: tarfile.TarInfo) -> bool:
-    has_plain_name = member.name.isprintable() and not {"", ".", ".."} & set(member.name.split("/"))
+    has_plain_name = not {"", ".", ".."} & set(member.name.split("/"))
     return member.isreg() and not member.issparse() and has_plain_name
 
 

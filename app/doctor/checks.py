@@ -27,7 +27,7 @@ from app.overlay.texts import read_replacement
 from app.overlay.views import OverlayEntrySummary, list_entries
 from app.publication.store import freeze
 from app.signing.jws import MAX_PEM_BYTES, StatementError, read_keys
-from app.storage.connection import MINIMUM_SQLITE, WRITER_PRAGMAS
+from app.storage.connection import MINIMUM_SQLITE
 from app.storage.lock import lock_holder
 from app.storage.schema import MIGRATIONS
 from app.storage.swap import is_swap_pending
@@ -122,11 +122,10 @@ def check_lock(state_dir: Path) -> Iterator[Finding]:
 def check_database(db: Database) -> Iterator[Finding]:
     """Check journal mode, integrity, schema, and the clock against the newest publication."""
     mode = store.journal_mode(db)
-    settings = ", ".join(pragma.removeprefix("PRAGMA ") for pragma in WRITER_PRAGMAS[2:])
     yield Finding(
         "pragmas",
         "ok" if mode == "wal" else "failed",
-        f"the file has journal_mode={mode}; the writer sets {settings}",
+        f"the file has journal_mode={mode}; the writer sets {store.writer_settings()}",
         "" if mode == "wal" else "Start the server once.",
     )
     if problems := store.integrity_problems(db):

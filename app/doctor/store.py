@@ -2,6 +2,8 @@
 
 from sqlite_utils import Database
 
+from app.storage.connection import WRITER_PRAGMAS
+
 
 def journal_mode(db: Database) -> str:
     """Return the journal mode of the file."""
@@ -23,3 +25,8 @@ def newest_publication_at(db: Database) -> str | None:
     """Return the instant of the newest publication, None before the first."""
     newest: str | None = db.execute("SELECT max(published_at) FROM publication").fetchone()[0]
     return newest
+
+
+def writer_settings() -> str:
+    """Return the settings that the writer's connection makes for itself, such as `synchronous=FULL`."""
+    return ", ".join(pragma.removeprefix("PRAGMA ") for pragma in WRITER_PRAGMAS[2:])
