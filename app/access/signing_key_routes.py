@@ -55,7 +55,7 @@ class JwkSet(msgspec.Struct):
 
 @get("/api/admin/signing-keys", guards=_admins)
 async def show_signing_keys(gatekeeper: NamedDependency[Gatekeeper]) -> Answer[list[ShownSigningKey]]:
-    """Accepted signing keys of each use, the one that signs first."""
+    """Signing keys that are accepted, use by use, the one that signs first."""
     keys = gatekeeper.signing_keys
     shown = [
         ShownSigningKey(key.kid, use, to_text(key.created), active=key is keys.signer(use))

@@ -57,7 +57,7 @@ def put_text(db: Database, inspection: Inspection, text: str) -> str:
     """
     facts = inspection.facts
     if facts is None:
-        raise ValueError("only a text with id, title, severity and category can be held as a rule")
+        raise ValueError("only a text with id, title, severity and category can be stored as a rule")
     db.conn.execute(
         "INSERT INTO rule_text (digest, text, detection_digest, title, category, severity, mitre_techniques,"
         " tags, warnings, guard_text, guard_refusal, rule_id, status, maturity)"

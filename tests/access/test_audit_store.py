@@ -93,7 +93,7 @@ async def test_filters(
     assert [entry.id for entry in entries] == ids
 
 
-async def test_a_deed_that_fails_leaves_no_entry(storage: Storage) -> None:
+async def test_a_change_that_fails_leaves_no_entry(storage: Storage) -> None:
     def work(db: Database) -> None:
         audit_store.append(db, at=START, actor="a", action="b")
         raise RuntimeError("the deed failed")

@@ -14,7 +14,7 @@ from .conftest import START
 T = datetime(2026, 4, 17, tzinfo=UTC)
 
 
-def test_the_last_word_on_each_key_is_taken_once() -> None:
+def test_the_last_use_of_each_key_is_flushed_once() -> None:
     activity = KeyActivity()
     activity.seen("a", T)
     activity.served("a", 1, T)

@@ -24,7 +24,7 @@ def test_never_more_than_capacity_plus_refill(
 
 @given(capacity=st.integers(1, 20), per_minute=st.integers(1, 600), steps=steps, start=st.floats(0, 2e9))
 @example(capacity=1, per_minute=1, steps=[(68.15995024529418, 1), (0.0, 1)], start=0.0)
-def test_whoever_waits_as_long_as_told_is_let_in(
+def test_a_client_that_waits_for_retry_after_is_allowed(
     capacity: int, per_minute: int, steps: list[tuple[float, int]], start: float
 ) -> None:
     buckets = TokenBuckets(capacity, per_minute / 60)

@@ -132,7 +132,7 @@ def server(tmp_path: Path, clock: Clock) -> Iterator[Server]:
         yield server
 
 
-def test_every_route_says_what_it_demands(server: Server) -> None:
+def test_every_route_has_one_guard(server: Server) -> None:
     handlers = [
         handler
         for route in server.app.routes
@@ -191,7 +191,7 @@ def test_the_life_of_a_key(server: Server) -> None:
     assert server.local("DELETE", "/api/admin/keys/none")[0] == 404
 
 
-def test_a_token_is_told_to_be_accepted_or_why_not(server: Server) -> None:
+def test_a_checked_token_is_accepted_or_refused_with_a_reason(server: Server) -> None:
     def told(token: str) -> Json:
         status, answer = server.local("POST", "/api/admin/keys/check", {"token": token})
         assert status == 200

@@ -191,7 +191,7 @@ def test_what_collides_does_so_from_both_sides(base: Any, one: Any, other: Any) 
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_one_value_changed_anywhere_in_a_published_rule_is_told_by_its_path(
+def test_one_changed_value_of_a_published_rule_is_reported_with_its_path(
     data: st.DataObject, published_texts: list[str]
 ) -> None:
     text = data.draw(st.sampled_from(published_texts))
@@ -214,7 +214,7 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any, str | int]]:
             yield here, value, step
 
 
-def test_a_condition_put_in_between_and_one_changed_are_told_apart() -> None:
+def test_an_inserted_condition_is_distinguished_from_a_changed_one() -> None:
     one, two, three = ({"field": f"f{n}", "value": f"v{n}", "operator": "regex"} for n in (1, 2, 3))
     assert changed({"c": [one, two]}, {"c": [one, three, two | {"value": "new"}]}) == [
         ("c[1]", None, "field: f3\nvalue: v3\noperator: regex"),
@@ -236,7 +236,7 @@ def test_changes_come_in_the_order_of_the_text() -> None:
     ]
 
 
-def test_values_that_only_look_alike_are_told_apart() -> None:
+def test_values_that_look_alike_are_distinguished() -> None:
     assert changed({"v": 1}, {"v": True}) == [("v", "1", "true")]
     assert changed({"v": "1"}, {"v": 1}) == [("v", '"1"', "1")]
     assert changed({"v": ""}, {"v": None}) == [("v", '""', "null")]
