@@ -20,7 +20,7 @@ from app.fleet.agents import FleetPolicy
 from app.intel.policy import IntelPolicy
 from app.overlay.config import Overlay, as_text, contradictions
 from app.privacy.policy import RetentionPolicy
-from app.publication.policy import PublicationPolicy
+from app.publication.store import PublicationPolicy
 
 ENV_PREFIX = "THREATCLOUD_"
 SHORT_NAMES = {"THREATCLOUD_STATE_DIR": "server.state_dir", "THREATCLOUD_PORT": "server.port"}

@@ -16,8 +16,8 @@ from app.http.timestamps import from_text, to_text
 from app.publication import store
 from app.publication.compose import Difference, Member, compose, difference, in_order, set_digest
 from app.publication.errors import NotFrozen
-from app.publication.policy import PublicationPolicy
 from app.publication.served_set import ServedSet, Sign, render
+from app.publication.store import PublicationPolicy
 from app.sandbox.sandbox import give_back_memory
 from app.signing.jws import peek_unverified, sign
 from app.signing.keys import SigningKeys

@@ -28,9 +28,8 @@ from app.intel.statistics import Statistics
 from app.intel.telemetry.service import Telemetry
 from app.jobs import Jobs
 from app.overlay.service import Overlays
-from app.privacy.anonymisation import Pseudonyms
+from app.privacy.anonymisation import Pseudonyms, load_secret
 from app.privacy.retention import Retention
-from app.privacy.secret import load_secret
 from app.privacy.subjects import Subjects
 from app.publication.freshness import Freshness
 from app.publication.publisher import Publisher

@@ -27,8 +27,7 @@ from app import __version__
 from app.access.guards import Guard, public
 from app.http.described import JSON_TYPE, Described
 from app.http.envelope import JSON, Answer, AnyRequest
-from app.http.requests import TolerantKwarg
-from app.http.tolerant import Batch
+from app.http.requests import Batch, TolerantKwarg
 
 PATH = "/api/openapi/openapi.json"
 Json = dict[str, Any]

@@ -19,10 +19,9 @@ from app.config import Config, ConfigError, ServerOptions
 from app.signing.keys import SigningKeys
 from app.storage import Storage
 from app.web.logs import configure_logging
-from app.web.supervision.activation import sockets_are_passed
-from app.web.supervision.control import control_socket
 from app.web.supervision.locking import take_lock
 from app.web.supervision.notify import Supervisor, more_time
+from app.web.supervision.sockets import control_socket, sockets_are_passed
 
 log = logging.getLogger(__name__)
 

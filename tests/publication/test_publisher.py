@@ -20,10 +20,10 @@ from app.overlay.entries import OverlayDecision, add, recompute_overlay
 from app.overlay.resolve import OverlayAction
 from app.publication import store
 from app.publication.errors import NoSuchPublication, NotFrozen
-from app.publication.policy import PublicationPolicy
 from app.publication.publisher import Publisher
 from app.publication.selection import Selection
 from app.publication.served_set import RepresentationName, closing
+from app.publication.store import PublicationPolicy
 from app.rules.inspect import inspect_text
 from app.rules.store import put_text, set_state, store_rule, yield_id
 from app.rules.validate import Profile

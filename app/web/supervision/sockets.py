@@ -1,4 +1,7 @@
-"""Listening on sockets that the service manager opened and keeps across restarts (sd_listen_fds(3))."""
+"""Sockets: those that the service manager keeps across restarts, and the control socket.
+
+The first come by sd_listen_fds(3).
+"""
 
 import os
 import socket
@@ -9,7 +12,6 @@ from typing import NoReturn
 from gunicorn import systemd
 
 from app.config import Config, ConfigError, ServerOptions
-from app.web.supervision.control import NAME
 
 
 def sockets_are_passed(config: Config) -> bool:
@@ -69,3 +71,22 @@ def _check_control(wanted: Path, found: list[str]) -> None:
 
 def _refuse(mistake: str) -> NoReturn:
     raise ConfigError([mistake])
+
+
+NAME = "control.sock"
+MAX_BYTES = 107
+"""The kernel's limit for the path of a unix socket."""
+
+
+def control_socket(state_dir: Path) -> str:
+    """Return the path of `<state>/control.sock`, relative where the absolute one is too long for the kernel.
+
+    A relative one is found only by who may enter the working folder. Raises `ConfigError` when that is too long too.
+    """
+    absolute = str((state_dir / NAME).absolute())
+    path = absolute if len(os.fsencode(absolute)) <= MAX_BYTES else os.path.relpath(absolute)
+    if len(os.fsencode(path)) > MAX_BYTES:
+        raise ConfigError(
+            [f"server.state_dir: {state_dir} is too long for a control socket in it; choose a shorter path"]
+        )
+    return path
