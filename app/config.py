@@ -17,8 +17,9 @@ from app.backup.policy import BackupPolicy
 from app.consensus.policy import ConsensusPolicy
 from app.federation.upstream import Upstream
 from app.fleet.agents import FleetPolicy
-from app.intel.policy import IntelPolicy, RetentionPolicy
+from app.intel.policy import IntelPolicy
 from app.overlay.config import Overlay, as_text, contradictions
+from app.privacy.policy import RetentionPolicy
 from app.publication.policy import PublicationPolicy
 
 ENV_PREFIX = "THREATCLOUD_"

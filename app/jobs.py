@@ -7,17 +7,17 @@ from typing import Any
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MISSED
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from app.access.pulls import PullCounter, append_pulls
-from app.access.sightings import Sightings
+from app.access.poll_counter import PollCounter, append_polls
 from app.config import Config
 from app.consensus.service import Consensus
 from app.federation.service import Federation
-from app.fleet.store import write_sightings
+from app.fleet.service import Fleet
+from app.intel.indicators.service import Indicators
 from app.intel.recount import recount
-from app.intel.service import Intel
 from app.intel.skills.recount import VoteCounter
+from app.intel.skills.service import Skills
 from app.overlay.service import Overlays
-from app.privacy.retention import purge
+from app.privacy.retention import Retention
 from app.publication.publisher import Publisher
 from app.storage import Storage
 
@@ -40,10 +40,12 @@ class Jobs:
         federation: Federation,
         overlays: Overlays,
         publisher: Publisher,
-        pull_counter: PullCounter,
-        sightings: Sightings,
-        intel: Intel,
+        pull_counter: PollCounter,
+        fleet: Fleet,
+        skills: Skills,
+        indicators: Indicators,
         votes: VoteCounter,
+        retention: Retention,
         config: Config,
     ) -> None:
         self._storage = storage
@@ -52,9 +54,11 @@ class Jobs:
         self._overlays = overlays
         self._publisher = publisher
         self._pulls = pull_counter
-        self._sightings = sightings
-        self._intel = intel
+        self._fleet = fleet
+        self._skills = skills
+        self._indicators = indicators
         self._votes = votes
+        self._retention = retention
         self._config = config
         self._scheduler: Any = AsyncIOScheduler(timezone=UTC)
 
@@ -64,7 +68,7 @@ class Jobs:
         self._add(self.promote_confirmed_proposals, seconds=cycle)
         self._add(self.settle_overlay, seconds=60)
         self._add(self.write_pull_counts, seconds=300)
-        self._add(self.write_sightings, seconds=10)
+        self._add(self.write_key_activity, seconds=10)
         self._add(self.recount_lists, seconds=60)
         self._add(self.purge_old_data, seconds=3600)
         self._scheduler.add_listener(_report, EVENT_JOB_ERROR | EVENT_JOB_MISSED)
@@ -74,8 +78,8 @@ class Jobs:
         """Stop scheduling and write what is only counted in memory."""
         self._scheduler.shutdown(wait=False)
         await self.write_pull_counts(everything=True)
-        await self.write_sightings()
-        await self._intel.recount_due(datetime.now(UTC))
+        await self.write_key_activity()
+        await self._recount_due(datetime.now(UTC))
 
     def watch_upstreams(self) -> None:
         """From now on, start the pull of each upstream when its time has come; a failure stops no later one."""
@@ -115,26 +119,29 @@ class Jobs:
         now = datetime.now(UTC)
         counts = self._pulls.flush(now, force=everything)
         if counts:
-            await self._storage.write(lambda db: append_pulls(db, counts, now))
+            await self._storage.write(lambda db: append_polls(db, counts, now))
 
-    async def write_sightings(self) -> None:
-        """Write when each key was last seen, and what it was served."""
-        await write_sightings(self._storage, self._sightings)
+    async def write_key_activity(self) -> None:
+        """Write when each key was last used, and what it was served."""
+        await self._fleet.write_activity()
 
     async def recount_lists(self) -> None:
-        """Count what is due, and let votes of keys that were revoked count no more, in the skill lists and feeds."""
+        """Count what is due, and drop the votes of revoked keys from the skill lists and feeds."""
         now = datetime.now(UTC)
-        await self._intel.recount_due(now)
+        await self._recount_due(now)
         if await recount(self._storage, self._votes, self._config.consensus, now):
-            self._intel.changed()
+            self._skills.known.invalidate()
+            self._indicators.listed.invalidate()
 
     async def purge_old_data(self) -> None:
         """Delete what is older than `[retention]` says."""
-        now = datetime.now(UTC)
-        gone = await purge(self._storage, self._config.retention, self._config.consensus, now)
+        gone = await self._retention.purge(datetime.now(UTC))
         if gone:
-            self._intel.changed()
             log.info("old data deleted", extra={"rows": gone})
+
+    async def _recount_due(self, now: datetime) -> None:
+        await self._skills.recount_due(now)
+        await self._indicators.recount_due(now)
 
     def _add(self, job: Any, *, seconds: int) -> None:
         self._scheduler.add_job(

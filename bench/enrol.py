@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 from litestar.datastructures import State
 
 from app.access.gatekeeper import Gatekeeper
-from app.access.principal import Actor
-from app.access.roles import Role
+from app.access.principal import Actor, Role
 from app.config import load_config
-from app.intel.indicators.model import Kind
-from app.intel.service import Intel
+from app.intel.indicators.model import IndicatorKind
+from app.intel.indicators.service import Indicators
+from app.intel.skills.service import Skills
 from app.web.application import create_application
 from app.web.lifespan import opened
 from tests.server import Server
@@ -53,16 +53,17 @@ def fill_lists(server: Server) -> None:
     actor = Actor("bench", None, datetime.now(UTC))
 
     async def fill(state: State) -> None:
-        intel: Intel = state.intel
-        named: list[tuple[Kind, str]] = [("ip", f"45.{n >> 8}.{n & 255}.9") for n in range(2000)]
+        skills: Skills = state.skills
+        indicators: Indicators = state.indicators
+        named: list[tuple[IndicatorKind, str]] = [("ip", f"45.{n >> 8}.{n & 255}.9") for n in range(2000)]
         named += [("domain", f"host-{n}.bad-{n % 50}.com") for n in range(1000)]
         entries = (
-            intel.put_indicator(kind, value, reputation=90, category="c2", reason=None, actor=actor)
+            indicators.put(kind, value, reputation=90, category="c2", reason=None, actor=actor)
             for kind, value in named
         )
         await asyncio.gather(*entries)
-        await intel.put_skills("black", [(f"blocked-{n}", None) for n in range(300)], actor, "bench")
-        await intel.put_skills("white", [(f"trusted-{n}", f"{n:064x}") for n in range(700)], actor, None)
+        await skills.put("black", [(f"blocked-{n}", None) for n in range(300)], actor, "bench")
+        await skills.put("white", [(f"trusted-{n}", f"{n:064x}") for n in range(700)], actor, None)
 
     _inside(server, fill)
 

@@ -1,5 +1,5 @@
-"""Who may do what: keys, enrolment, roles, rate limits, signing keys and the audit chain.
+"""Who may do what: keys, enrolment, roles, rate limits and the audit log.
 
-Stands on `app.storage` and `app.http` only. Routes of every capability use `app.access.guards`; whoever
-issues, revokes or checks a key does so through `app.access.gatekeeper.Gatekeeper`.
+Imports only `app.storage`, `app.http` and `app.signing`. Routes of every capability use `app.access.guards`; code
+that issues, revokes or checks a key goes through `app.access.gatekeeper.Gatekeeper`.
 """

@@ -1,11 +1,11 @@
-"""Guards: what a route demands of its caller.
+"""Guards: what a route requires of its caller.
 
 Each route has one of `require`, `require_reader`, `require_reporter`, `require_monitor`, `public`.
 
 The edge puts `headers` (lower-case names, read once), `client_address` (str) and `request_id` into
 `scope["state"]`, and `local = True` for requests that came in through the instance's unix socket. Guards add
-`principal`, `now`, `sightings` and, once charged, `rate_limit` (a `Verdict`, from which the edge writes the
-`X-RateLimit-*` headers of whatever answer follows).
+`principal`, `now`, `key_activity` and, once charged, `rate_limit` (a `RateVerdict`, from which the edge writes the
+`X-RateLimit-*` headers of the answer).
 """
 
 import re
@@ -18,10 +18,9 @@ from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler
 
 from app.access.gatekeeper import Gatekeeper
-from app.access.principal import LOCAL, Actor, Principal, anonymous
+from app.access.key_activity import KeyActivity
+from app.access.principal import LOCAL, Actor, Principal, Role, anonymous
 from app.access.refusals import key_needed, too_fast, wrong_role
-from app.access.roles import Role
-from app.access.sightings import Sightings
 from app.http.services import FromRequest
 
 Connection = ASGIConnection[Any, Any, Any, State]
@@ -31,11 +30,11 @@ _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._@-]")
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """One route's demand, as Litestar calls it before the handler; tests read it off the route.
+    """The requirement of one route, as Litestar calls it before the handler; tests read it off the route.
 
-    `roles` may enter; `reader` also admits whoever policy lets read without a key, `reporter` whoever it lets
-    report without one, `monitor` whoever it lets read metrics. `charged` takes one request off the caller's rate
-    limit at once; a route that answers some for free charges by itself.
+    Keys with one of the `roles` are admitted; `reader` also admits callers that policy lets read without a key,
+    `reporter` those that it lets report without one, `monitor` those that it lets read metrics. `charged` takes one
+    request off the caller's rate limit at once; a route that answers some requests for free charges by itself.
     """
 
     roles: frozenset[Role]
@@ -46,7 +45,7 @@ class Guard:
 
     @property
     def by_policy(self) -> bool:
-        """May somebody without a key enter, where policy says so?"""
+        """True when a caller without a key is admitted where policy says so."""
         return self.reader or self.reporter or self.monitor
 
     async def __call__(self, connection: Connection, _: BaseRouteHandler) -> None:
@@ -55,7 +54,7 @@ class Guard:
             await self.admit(connection)
 
     async def admit(self, connection: Connection) -> Principal:
-        """Who asks, if they may; raises `Problem` 401, 403 or 429."""
+        """Return the caller if it is admitted; raises `Problem` 401, 403 or 429."""
         principal = await authenticate_request(connection)
         if principal.role is None and not self._admits_without_key(connection, principal.address):
             raise key_needed()
@@ -76,43 +75,43 @@ class Guard:
 
 
 def require(*roles: Role, charged: bool = True) -> Guard:
-    """Only keys with one of these roles."""
+    """Admit only keys with one of these roles."""
     if not roles:
         raise ValueError("name at least one role, or use public()")
     return Guard(frozenset(roles), charged=charged)
 
 
 def require_reader(*, charged: bool = True) -> Guard:
-    """Any valid key; without one, whoever the policy's `anonymous_read` admits."""
+    """Admit any valid key; without one, callers that the policy's `anonymous_read` admits."""
     return Guard(frozenset(Role), reader=True, charged=charged)
 
 
 def require_monitor() -> Guard:
-    """A reviewer's or an admin's key; without one, whoever the policy's `metrics_networks` admits."""
+    """Admit the key of a reviewer or admin; without one, callers that the policy's `metrics_networks` admits."""
     return Guard(frozenset({Role.REVIEWER, Role.ADMIN}), monitor=True)
 
 
 def require_reporter(*roles: Role) -> Guard:
-    """Keys with one of these roles (none named: any key); without a key, whom the policy's `anonymous_report` admits.
+    """Admit keys with one of these roles (none: any key), and callers that `anonymous_report` admits.
 
-    `principal_of` then has no role and no subject of its own: whatever counts identities must leave it out.
+    `principal_of` then has no role and no subject of its own: code that counts identities must leave it out.
     """
     return Guard(frozenset(roles or Role), reporter=True)
 
 
 def public() -> Guard:
-    """Everybody; a key that is sent along is not even looked at."""
+    """Admit everybody; a key that is sent along is not even read."""
     return Guard(frozenset())
 
 
 async def authenticate_request(connection: Connection) -> Principal:
-    """Find out who asks and remember it for `principal_of`; raises `Problem` 401 or 429."""
+    """Find out who sends the request and keep it for `principal_of`; raises `Problem` 401 or 429."""
     state = connection.scope["state"]
     if state.get("local") is True:
         principal = LOCAL
     else:
         gatekeeper = _gatekeeper(connection)
-        state["sightings"] = gatekeeper.sightings
+        state["key_activity"] = gatekeeper.activity
         principal = await gatekeeper.authenticate(
             state["headers"], state["client_address"], instant_of(connection)
         )
@@ -121,13 +120,13 @@ async def authenticate_request(connection: Connection) -> Principal:
 
 
 def note_served(connection: Connection, principal: Principal, serial: int) -> None:
-    """Remember for the fleet view that this key now has the rules of a publication.
+    """Record for the fleet view that this key now has the rules of a publication.
 
-    Free of look-ups in the application's state, which cost more than all else that is added to a 304 (2 us).
+    This avoids look-ups in the application's state, which cost more than all else that is added to a 304 (2 us).
     """
-    sightings: Sightings | None = connection.scope["state"].get("sightings")
-    if sightings is not None:
-        sightings.served(principal.key_id, serial, instant_of(connection))
+    activity: KeyActivity | None = connection.scope["state"].get("key_activity")
+    if activity is not None:
+        activity.served(principal.key_id, serial, instant_of(connection))
 
 
 def charge(connection: Connection, principal: Principal) -> None:
@@ -141,14 +140,14 @@ def charge(connection: Connection, principal: Principal) -> None:
 
 
 def principal_of(connection: Connection) -> Principal:
-    """Who the guard found; somebody anonymous on public routes."""
+    """Return the caller that the guard found; somebody anonymous on public routes."""
     state = connection.scope["state"]
     principal: Principal = state.get("principal") or anonymous(state["client_address"])
     return principal
 
 
 def actor_of(connection: Connection) -> str:
-    """How the audit log names who asks: subject and key, or the local operator's login name."""
+    """Return how the audit log names the caller: subject and key, or the local operator's login name."""
     principal = principal_of(connection)
     if not principal.is_local:
         return principal.actor
@@ -162,7 +161,7 @@ def acting(connection: Connection) -> Actor:
 
 
 def instant_of(connection: Connection) -> datetime:
-    """The instant of this request, UTC: the clock is read once, here, unless the edge has read it already."""
+    """Return the instant of this request, UTC: the clock is read once, here, unless the edge has read it already."""
     state = connection.scope["state"]
     now: datetime | None = state.get("now")
     if now is None:

@@ -1,19 +1,17 @@
 """Token buckets: a burst is allowed, a lasting rate is not exceeded."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from dataclasses import dataclass
 from math import ceil
 
 ROUNDING = 1e-6
-"""Seconds. Epoch seconds as floats are exact to 0.24 microseconds: without this grace, who comes back exactly
-after `retry_after` would be refused once more. What is taken too early stays owed."""
+"""Seconds. Epoch seconds as floats are exact to 0.24 microseconds: without this grace, a client that comes back
+exactly after `retry_after` would be refused once more. What is taken too early stays owed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a bucket said of one request.
+class RateVerdict:
+    """The answer of a bucket to one request.
 
     `limit` is the bucket's capacity, `remaining` the whole tokens left, `reset_seconds` the time until it is
     full again, `retry_after` the seconds until the refused request would pass (0 when it was allowed).
@@ -38,7 +36,7 @@ class TokenBuckets:
         self._max_keys = max_keys
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def take(self, key: str, now: float, cost: int = 1) -> Verdict:
+    def take(self, key: str, now: float, cost: int = 1) -> RateVerdict:
         """Take `cost` tokens at the instant `now` (seconds); a refused request takes nothing.
 
         A clock that was set back refills nothing for the step and goes on from there.
@@ -52,7 +50,7 @@ class TokenBuckets:
         self._buckets.move_to_end(key)
         if len(self._buckets) > self._max_keys:
             self._buckets.popitem(last=False)
-        return Verdict(
+        return RateVerdict(
             allowed=allowed,
             limit=self._capacity,
             remaining=int(tokens),

@@ -1,11 +1,10 @@
 """Addresses: which one a request came from, which networks it belongs to, what counts as one source."""
 
-from __future__ import annotations
-
 import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Self
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 LONGEST_ADDRESS = 64
@@ -20,7 +19,7 @@ class Networks:
     """IP version, network and mask, the latter two as numbers."""
 
     @classmethod
-    def parse(cls, cidrs: Iterable[str]) -> Networks:
+    def parse(cls, cidrs: Iterable[str]) -> Self:
         """Read `10.0.0.0/8`, `2001:db8::/32` or a single address; raises `ValueError` naming the bad one."""
         ranges = []
         for cidr in cidrs:
@@ -32,7 +31,7 @@ class Networks:
         return cls(tuple(ranges))
 
     def contains(self, address: str) -> bool:
-        """True when `address` lies in one of the networks; False for what is no IP address."""
+        """Return whether `address` lies in one of the networks; False for what is no IP address."""
         parsed = parse_address(address)
         if parsed is None:
             return False
@@ -41,7 +40,7 @@ class Networks:
 
 
 def client_address(peer: str, x_forwarded_for: str | None, trusted: Networks) -> str:
-    """The address that a request is accounted to.
+    """Return the address that a request is accounted to.
 
     `peer` is the socket's; `x_forwarded_for` all values of that header in order, joined by commas. Hops are
     read from the right and only as long as the one that reported them is a trusted proxy, so a client cannot
@@ -61,9 +60,9 @@ def client_address(peer: str, x_forwarded_for: str | None, trusted: Networks) ->
 
 @lru_cache(maxsize=8192)
 def source_of(address: str) -> str:
-    """The unit of independence: an IPv4 address by itself, an IPv6 address as its /64.
+    """Return the unit of independence: an IPv4 address by itself, an IPv6 address as its /64.
 
-    One host commands a whole /64 (RFC 4862, RFC 8981), so its addresses there are not several witnesses.
+    One host commands a whole /64 (RFC 4862, RFC 8981), so its addresses there are not several sources.
     """
     parsed = parse_address(address)
     if parsed is None or parsed.version == 4:
@@ -78,7 +77,10 @@ def _normal(text: str) -> str:
 
 @lru_cache(maxsize=8192)
 def parse_address(text: str) -> Address | None:
-    """An address as proxies write it: with or without port, brackets or zone; IPv4-mapped IPv6 as IPv4."""
+    """Read an address as proxies write it: with or without port, brackets or zone; IPv4-mapped IPv6 as IPv4.
+
+    Return None for a text that is no address.
+    """
     if len(text) > LONGEST_ADDRESS:
         return None
     if text.startswith("["):

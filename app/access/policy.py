@@ -1,4 +1,4 @@
-"""What the owner decides about access: the `[access]` and `[limits]` sections of the configuration."""
+"""The owner's decisions about access: the `[access]` and `[limits]` sections of the configuration."""
 
 from typing import Annotated, Literal
 
@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from app.access.networks import Networks
 
-Openness = Literal["closed", "networks", "open"]
+AccessMode = Literal["closed", "networks", "open"]
 Cidr = Annotated[str, Meta(min_length=2, max_length=64)]
 Origin = Annotated[
     str, Meta(max_length=256, pattern=r"^https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?\Z")
@@ -17,19 +17,19 @@ PerMinute = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
 class AccessPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who gets in without being invited, and who is believed about addresses.
+    """Who may enter without a key from an administrator, and whose word on addresses is trusted.
 
     Raises `ValueError` (msgspec's `ValidationError` when read from a file) for an entry that is no network.
     """
 
-    registration: Openness = "networks"
+    registration: AccessMode = "networks"
     """Who may register itself as an agent: nobody (`closed`: an admin issues every key), addresses in
     `networks`, or everybody who can connect (`open`)."""
 
-    anonymous_read: Openness = "closed"
+    anonymous_read: AccessMode = "closed"
     """Who may read rules without a key: nobody, addresses in `networks`, or everybody who can connect."""
 
-    anonymous_report: Openness = "networks"
+    anonymous_report: AccessMode = "networks"
     """Who may send reports without a key, as several stock tools do, and read counts and badges: nobody, addresses
     in `networks`, or everybody who can connect. Such reports are kept, and never count as an identity anywhere."""
 
@@ -56,7 +56,7 @@ class AccessPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class LimitPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How fast is too fast."""
+    """How many requests are too many."""
 
     agent_per_minute: PerMinute = 600
     """Requests per minute for each agent key."""

@@ -1,11 +1,22 @@
-"""`Principal`: who is behind a request. `Actor`: who decides something, as the audit log keeps it."""
+"""`Principal`: who is behind a request, and the roles of keys. `Actor`: who decides, as the audit log keeps it."""
 
 from datetime import datetime
+from enum import StrEnum
+from typing import Literal
 
 import msgspec
 
-from app.access.keys import Enrolment, KeyRecord
-from app.access.roles import Role
+Enrolment = Literal["admin", "self"]
+"""Who named the identity: an administrator, or the client when it registered itself."""
+
+
+class Role(StrEnum):
+    """The role of a key; each route names the roles that it serves."""
+
+    AGENT = "agent"
+    PARTNER = "partner"
+    REVIEWER = "reviewer"
+    ADMIN = "admin"
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -25,7 +36,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def actor(self) -> str:
-        """How the audit log names this principal: `agent-7 (key 3f2a9c0d11e2b3a4)`, `local`, `anonymous`."""
+        """The name of this principal in the audit log: `agent-7 (key 3f2a9c0d11e2b3a4)`, `local`, `anonymous`."""
         return self.subject if self.is_local or not self.key_id else f"{self.subject} (key {self.key_id})"
 
     @property
@@ -51,11 +62,11 @@ LOCAL = Principal(
     site=None,
     address="local",
 )
-"""Whoever can open the instance's unix socket: the operating system has already decided who that is."""
+"""The user of the instance's unix socket: the operating system decides who can open it."""
 
 
 def anonymous(address: str) -> Principal:
-    """Somebody without a key."""
+    """Return the principal of a caller without a key."""
     return Principal(
         key_id="",
         role=None,
@@ -63,18 +74,5 @@ def anonymous(address: str) -> Principal:
         enrolled="self",
         registered_from=None,
         site=None,
-        address=address,
-    )
-
-
-def holder_of(record: KeyRecord, address: str) -> Principal:
-    """Whoever uses the key of this record, from this address."""
-    return Principal(
-        key_id=record.id,
-        role=record.role,
-        subject=record.subject,
-        enrolled=record.enrolled,
-        registered_from=record.address,
-        site=record.site,
         address=address,
     )

@@ -1,11 +1,10 @@
-"""Refusals that are about the caller, not about what was asked (RFC 6750 section 3, RFC 6585 section 4)."""
-
-from __future__ import annotations
+"""Refusals that concern the caller, not the request (RFC 6750 section 3, RFC 6585 section 4)."""
 
 from collections.abc import Iterable
 
-from app.access.limits import Verdict
-from app.access.roles import Role
+from app.access.limits import RateVerdict
+from app.access.policy import AccessMode
+from app.access.principal import Role
 from app.http.problem import Problem
 
 CHALLENGE = 'Bearer realm="threatcloud"'
@@ -18,14 +17,14 @@ _REASONS = {
 
 
 def invalid_key(reason: str) -> Problem:
-    """401 for a key that was sent and is not accepted; `reason` is a key of the table above."""
+    """Return a 401 for a key that is not accepted; `reason` is a key of the table above."""
     sentence = _REASONS[reason]
     challenge = f'{CHALLENGE}, error="invalid_token", error_description="{sentence}"'
     return Problem(401, sentence, {"reason": reason}, {"WWW-Authenticate": challenge})
 
 
 def key_needed() -> Problem:
-    """401 for a request without a key where one is needed."""
+    """Return a 401 for a request without a key where one is needed."""
     return Problem(
         401,
         "This needs a key: send Authorization: Bearer, a space, and the key.",
@@ -35,13 +34,29 @@ def key_needed() -> Problem:
 
 
 def wrong_role(role: Role, allowed: Iterable[Role]) -> Problem:
-    """403 that names the roles which may."""
+    """Return a 403 that names the roles which are allowed."""
     roles = sorted(role.value for role in allowed)
     return Problem(403, f"A key with the role {role} may not do this.", {"role": role, "allowed": roles})
 
 
-def too_fast(verdict: Verdict) -> Problem:
-    """429 with `Retry-After`; the code `rate_limited` is the public server's."""
+def registration_refused(mode: AccessMode, address: str) -> Problem:
+    """Return a 403 that says what the owner would have to configure."""
+    if mode == "closed":
+        return Problem(
+            403,
+            "This instance does not let clients register themselves. Ask its administrator for a key, "
+            'or to set registration = "networks" under [access] in its configuration.',
+        )
+    return Problem(
+        403,
+        f"Clients may register themselves from certain networks only, and {address} is in none of them. "
+        "Ask the administrator for a key, or to add your network to networks under [access] in the "
+        "configuration.",
+    )
+
+
+def too_fast(verdict: RateVerdict) -> Problem:
+    """Return a 429 with `Retry-After`; the code `rate_limited` is the public server's."""
     return Problem(
         429,
         "rate_limited",

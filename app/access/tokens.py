@@ -1,10 +1,8 @@
 """Keys as clients hold them: JWTs (RFC 7519) signed with Ed25519 (RFC 8037), checked strictly (RFC 8725).
 
-A token proves which key record it stands for and nothing more: whether that record still lives is the
-store's to say. No function here logs or repeats a token.
+A token proves which key record it stands for and nothing more: whether that record is still valid is in the store.
+No function here logs or repeats a token.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ import jwt
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from app.access.roles import Role
+from app.access.principal import Role
 
 ALGORITHM = "EdDSA"
 AUDIENCE = "threatcloud"
@@ -25,13 +23,13 @@ TYPE = "threatcloud-key+jwt"
 MAX_LENGTH = 2048
 REQUIRED = ["aud", "iat", "iss", "jti", "role", "sub"]
 HEADER_FIELDS = frozenset({"alg", "kid", "typ"})
-"""Exactly these: so `crit`, `jku`, `jwk`, `x5u`, `b64` and whatever comes next are refused unread."""
+"""Exactly these: `crit`, `jku`, `jwk`, `x5u`, `b64` and any other field are refused unread."""
 
 
 class BadToken(Exception):
     """A token that is refused.
 
-    `reason` is what the client may be told; the message says more, without any part of the token.
+    `reason` may be shown to the client; the message says more, without any part of the token.
     """
 
     def __init__(self, reason: Literal["malformed", "expired"], why: str) -> None:

@@ -41,8 +41,8 @@ from app.http.timestamps import to_text
 from app.signing.keys import FOLDER, SigningKeyError, SigningKeys
 from app.storage import StorageError
 from app.storage.connection import DATABASE_NAME
-from app.storage.copy import copy_database
 from app.storage.files import sync_folder
+from app.storage.migrate import copy_database
 
 
 class CreatedBackup(msgspec.Struct, frozen=True):

@@ -26,7 +26,7 @@ from app.http.timestamps import to_text
 from app.signing.keys import SigningKeyError, SigningKeys
 from app.storage import StorageError
 from app.storage.connection import DATABASE_NAME
-from app.storage.copy import copy_database
+from app.storage.migrate import copy_database
 from app.storage.swap import NEW, swap
 
 FOLDER = "snapshots"

@@ -1,10 +1,10 @@
 """The status of the last backups, in `<state>/backup.json`: for `/metrics`, `doctor` and other readers."""
 
-import os
-import secrets
 from pathlib import Path
 
 import msgspec
+
+from app.storage.files import write_private
 
 FILE = "backup.json"
 
@@ -48,14 +48,5 @@ def read_backup_status(state_dir: Path) -> BackupStatus:
 
 
 def write_backup_status(state_dir: Path, status: BackupStatus) -> None:
-    """Replace the status, whole or not at all; raise `OSError`."""
-    partial = state_dir / f".{FILE}.{secrets.token_hex(4)}"
-    try:
-        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(status), indent=2) + b"\n")
-            file.flush()
-            os.fsync(fd)
-        partial.replace(state_dir / FILE)
-    finally:
-        partial.unlink(missing_ok=True)
+    """Replace the status, whole or not at all; raises `OSError`."""
+    write_private(state_dir / FILE, msgspec.json.format(msgspec.json.encode(status), indent=2) + b"\n")

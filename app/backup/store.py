@@ -11,15 +11,15 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlite_utils import Database
 
-from app.access import audit
-from app.access.chain import GENESIS
+from app.access import audit_store
+from app.access.audit_chain import GENESIS
 from app.access.principal import LOCAL
 from app.backup.errors import BackupError
 from app.backup.manifest import AuditHead, DatabaseContents, NewestPublication
 from app.bundles.format import PublicationClaims
 from app.publication import store as publications
 from app.publication.compose import set_digest
-from app.rules.digest import text_digest
+from app.rules.compare import text_digest
 from app.rules.store import text_of
 from app.signing.jws import StatementError, read_statement
 from app.storage.connection import open_reader
@@ -121,7 +121,9 @@ def audit_restore(path: Path, target: str, operator: str, detail: dict[str, Any]
         connection.execute("BEGIN IMMEDIATE")
         said = {"operator": operator, **detail}
         db = Database(connection)
-        audit.append(db, at=now, actor=LOCAL.actor, action="instance.restored", target=target, detail=said)
+        audit_store.append(
+            db, at=now, actor=LOCAL.actor, action="instance.restored", target=target, detail=said
+        )
         connection.execute("COMMIT")
     except sqlite3.Error as error:
         raise BackupError(f"the audit entry could not be written: {error}") from error
@@ -155,7 +157,7 @@ def _check_integrity(db: Database) -> None:
 
 
 def _check_audit(db: Database) -> None:
-    report = audit.verify(db)
+    report = audit_store.verify(db)
     if report.broken_at is not None:
         raise BackupError(f"its audit log is broken at entry {report.broken_at}: {report.why}")
 

@@ -11,8 +11,8 @@ from app.cli.host_key import HostKey, as_given, enrolled, issued
 from app.cli.instance import Instance, with_instance
 from app.cli.options import api_command, configured
 from app.cli.output import show
-from app.fleet.guard_host import HostFile, HostPlan, RelayForm, host_files, plan
-from app.fleet.guard_versions import Place
+from app.fleet.guards import Place
+from app.fleet.host_config import HostFile, HostPlan, RelayForm, host_files, plan
 
 MAX_KEY = 8192
 KEY_NOTES = {

@@ -8,7 +8,7 @@ import msgspec
 
 from app.cli.instance import Instance, with_instance
 from app.cli.output import Table, show
-from app.fleet.guard_loading import Reading, Summary, read_served, read_written, summaries
+from app.fleet.guards import GuardReading, GuardSummary, read_served, read_written, summaries
 from app.sandbox import Sandbox, SandboxError
 
 READ_SECONDS = 10.0
@@ -25,7 +25,7 @@ def check_files(files: list[dict[str, str]], *, as_json: bool) -> None:
 def check_served(config_path: Path | None, *, as_json: bool) -> None:
     """Print which Guards load which of the rules in service now."""
 
-    async def act(instance: Instance) -> list[Reading]:
+    async def act(instance: Instance) -> list[GuardReading]:
         answer = await instance.call("GET", "/api/atr-rules", params={"format": "guard"})
         served = {item["ruleId"]: item["ruleContent"] for item in answer["data"]}
         held = instance.pages("/api/admin/rules", None, state="active")
@@ -36,13 +36,13 @@ def check_served(config_path: Path | None, *, as_json: bool) -> None:
         }
         return [
             *(read_served(rule_id, text) for rule_id, text in served.items()),
-            *(Reading(rule_id, reason) for rule_id, reason in refused.items()),
+            *(GuardReading(rule_id, reason) for rule_id, reason in refused.items()),
         ]
 
     _show(with_instance(config_path, act), as_json=as_json, with_cap=True)
 
 
-async def _read(files: list[dict[str, str]]) -> list[Reading]:
+async def _read(files: list[dict[str, str]]) -> list[GuardReading]:
     sandbox = Sandbox(READ_SECONDS)
     readings = []
     try:
@@ -50,14 +50,14 @@ async def _read(files: list[dict[str, str]]) -> list[Reading]:
             try:
                 reading = await sandbox.call(read_written, file["text"])
             except SandboxError as error:
-                reading = Reading("", str(error))
+                reading = GuardReading("", str(error))
             readings.append(msgspec.structs.replace(reading, rule_id=file["name"]))
     finally:
         await sandbox.close()
     return readings
 
 
-def _show(readings: list[Reading], *, as_json: bool, with_cap: bool) -> None:
+def _show(readings: list[GuardReading], *, as_json: bool, with_cap: bool) -> None:
     found = summaries(readings, with_cap=with_cap)
     refused = {reading.rule_id: reading.refusal for reading in readings if reading.refusal is not None}
     lines = [f"{name}: served to no Guard: {why}" for name, why in refused.items()]
@@ -69,7 +69,7 @@ def _show(readings: list[Reading], *, as_json: bool, with_cap: bool) -> None:
     show(data, as_json=as_json, text=[*lines, table])
 
 
-def _objections(found: list[Summary]) -> list[str]:
+def _objections(found: list[GuardSummary]) -> list[str]:
     """Return one line for each rule and objection, with the versions that raise it."""
     raised: dict[tuple[str, str], list[str]] = {}
     for guard in found:

@@ -12,7 +12,7 @@ from app.cli.instance import listing, request
 from app.cli.options import api_command, limit_option, required_reason_option
 from app.cli.output import columns, fields, show
 from app.cli.progress import progress_bar
-from app.rules.check import CheckResult, check_text
+from app.rules.inspect import CheckResult, check_text
 from app.sandbox import Sandbox, SandboxError
 
 MAX_FILE_BYTES = 1 << 20

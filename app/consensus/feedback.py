@@ -6,23 +6,23 @@ from datetime import datetime
 import msgspec
 from sqlite_utils import Database
 
-from app.access import audit
+from app.access import audit_store
 from app.access.principal import Principal
 from app.consensus.errors import UnknownRule
-from app.consensus.independence import Voter, weigh
-from app.consensus.machine import Event
+from app.consensus.feedback_store import dismiss_votes, false_positive_voters, keep_vote, open_votes
+from app.consensus.machine import SERVED, Event
 from app.consensus.policy import ConsensusPolicy
-from app.consensus.states import SERVED
-from app.consensus.store import load_case, move, retire
+from app.consensus.store import load_state, retire, transition
+from app.consensus.votes import judge_independence
 from app.http.timestamps import to_text
-from app.rules.store import HeldRule, rule_of_pattern, rules_with_id
+from app.rules.store import StoredRule, rule_of_pattern, rules_with_id
 
 AUTOMATIC = "consensus"
 """How the audit log names what follows from votes alone."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reception:
+class FeedbackResult:
     """What a vote led to.
 
     `quarantined`: the rule is out of service because of such reports; `now` when this one did it. `flagged`: as
@@ -34,8 +34,8 @@ class Reception:
     flagged: bool
 
 
-class Tally(msgspec.Struct, frozen=True, rename="camel"):
-    """The unsettled votes on one rule; `counted` are the independent ones among the false positives."""
+class ContestedRule(msgspec.Struct, frozen=True, rename="camel"):
+    """The open votes on one rule; `counted` are the independent ones among the false positives."""
 
     rule_id: str
     true_positives: int
@@ -50,7 +50,7 @@ def give(
     is_true_positive: bool,
     now: datetime,
     policy: ConsensusPolicy,
-) -> Reception:
+) -> FeedbackResult:
     """Record a vote on the rule that `asked` names, by its id or its pattern hash, and act on what it adds up to.
 
     Raises `UnknownRule`.
@@ -58,19 +58,14 @@ def give(
     rule = _rule_named(db, asked)
     key, at = _key_of(rule), to_text(now)
     before = counted_false_positives(db, key, policy)
-    db.conn.execute(
-        "INSERT INTO feedback (rule_id, subject, is_true_positive, address, at) VALUES (?, ?, ?, ?, ?)"
-        " ON CONFLICT DO UPDATE SET is_true_positive = excluded.is_true_positive, address = excluded.address,"
-        " settled = 0, at = excluded.at",
-        [key, voter.subject, is_true_positive, voter.address, at],
-    )
+    keep_vote(db, key, voter.subject, voter.address, is_true_positive, at)
     counted = counted_false_positives(db, key, policy)
     enough = counted >= policy.quarantine_votes
     if rule.pattern_hash is not None:
         at_once = enough and quarantine(db, rule.pattern_hash, counted, now, policy)
-        return Reception(at_once or rule.state == "quarantined", at_once, False)
+        return FeedbackResult(at_once or rule.state == "quarantined", at_once, False)
     if enough and before < policy.quarantine_votes:
-        audit.append(
+        audit_store.append(
             db,
             at=now,
             actor=AUTOMATIC,
@@ -78,42 +73,32 @@ def give(
             target=rule.rule_id,
             detail={"falsePositives": counted},
         )
-    return Reception(False, False, enough)
+    return FeedbackResult(False, False, enough)
 
 
 def quarantine(db: Database, pattern_hash: str, counted: int, now: datetime, policy: ConsensusPolicy) -> bool:
     """Take the rule of a served proposal out of service; False when it is not in service."""
-    case = load_case(db, pattern_hash, policy)
-    if case.proposal.status not in SERVED:
+    state = load_state(db, pattern_hash, policy)
+    if state.proposal.status not in SERVED:
         return False
     reason = f"{counted} independent false-positive reports"
-    move(db, case, Event.FALSE_POSITIVES, to_text(now), reason=reason)
+    transition(db, state, Event.FALSE_POSITIVES, to_text(now), reason=reason)
     retire(db, pattern_hash, "quarantined", reason, to_text(now))
-    audit.append(
+    audit_store.append(
         db,
         at=now,
         actor=AUTOMATIC,
         action="proposal.quarantined",
         target=pattern_hash,
-        detail={"from": case.proposal.status, "falsePositives": counted},
+        detail={"from": state.proposal.status, "falsePositives": counted},
     )
     return True
 
 
 def counted_false_positives(db: Database, key: str, policy: ConsensusPolicy) -> int:
-    """How many independent identities stand by a false-positive report that nobody has settled."""
-    rows = db.conn.execute(
-        "SELECT f.subject, k.enrolled, k.address, f.address, k.site, k.id IS NOT NULL AND k.revoked_at IS NULL"
-        " FROM feedback f LEFT JOIN key k ON k.id = (SELECT id FROM key WHERE subject = f.subject"
-        " ORDER BY revoked_at IS NOT NULL, issued_at, id LIMIT 1)"
-        " WHERE f.rule_id = ? AND f.is_true_positive = 0 AND f.settled = 0 ORDER BY f.at, f.rowid",
-        [key],
-    )
-    voters = [
-        Voter(subject, enrolled or "self", registered_from, voted_from, site, bool(live))
-        for subject, enrolled, registered_from, voted_from, site, live in rows
-    ]
-    return sum(verdict.counted for verdict in weigh(voters, policy))
+    """How many independent identities stand by a false-positive report that nobody has dismissed."""
+    voters = false_positive_voters(db, key)
+    return sum(verdict.counted for verdict in judge_independence(voters, policy))
 
 
 def proposal_key(pattern_hash: str) -> str:
@@ -125,34 +110,22 @@ def proposal_key(pattern_hash: str) -> str:
     return f"community/{pattern_hash}"
 
 
-def settle(db: Database, key: str) -> int:
-    """Let the false-positive votes so far count no more; later ones count anew. Returns how many."""
-    return db.conn.execute(
-        "UPDATE feedback SET settled = 1 WHERE rule_id = ? AND is_true_positive = 0 AND settled = 0", [key]
-    ).rowcount
+def dismiss_votes_on(db: Database, asked: str) -> int:
+    """`dismiss_votes` for the rule with this id or pattern hash; raises `UnknownRule`."""
+    return dismiss_votes(db, _key_of(_rule_named(db, asked)))
 
 
-def settle_rule(db: Database, asked: str) -> int:
-    """`settle` for the rule with this id or pattern hash; raises `UnknownRule`."""
-    return settle(db, _key_of(_rule_named(db, asked)))
-
-
-def tallies(db: Database, policy: ConsensusPolicy) -> list[Tally]:
-    """Every rule with an unsettled false-positive vote, the most contested first."""
-    rows = db.conn.execute(
-        "SELECT f.rule_id, coalesce(r.rule_id, f.rule_id), sum(f.is_true_positive), sum(1 - f.is_true_positive)"
-        " FROM feedback f LEFT JOIN rule r ON f.rule_id = 'community/' || r.pattern_hash"
-        " WHERE f.settled = 0 GROUP BY f.rule_id HAVING sum(1 - f.is_true_positive) > 0"
-    ).fetchall()
+def contested_rules(db: Database, policy: ConsensusPolicy) -> list[ContestedRule]:
+    """Every rule with an open false-positive vote, the most contested first."""
     found = [
-        Tally(rule_id, positives, negatives, counted_false_positives(db, key, policy))
-        for key, rule_id, positives, negatives in rows
+        ContestedRule(rule_id, positives, negatives, counted_false_positives(db, key, policy))
+        for key, rule_id, positives, negatives in open_votes(db)
     ]
     return sorted(found, key=lambda tally: (-tally.counted, -tally.false_positives, tally.rule_id))
 
 
-def _rule_named(db: Database, asked: str) -> HeldRule:
-    """The rule that an agent means: one in service before one that is not, an id before a pattern hash."""
+def _rule_named(db: Database, asked: str) -> StoredRule:
+    """Return the rule that an agent means: one in service before one that is not, an id before a pattern hash."""
     held = sorted(rules_with_id(db, asked), key=lambda rule: rule.state not in ("active", "canary"))
     found = held[0] if held else rule_of_pattern(db, asked)
     if found is None:
@@ -160,5 +133,5 @@ def _rule_named(db: Database, asked: str) -> HeldRule:
     return found
 
 
-def _key_of(rule: HeldRule) -> str:
+def _key_of(rule: StoredRule) -> str:
     return rule.rule_id if rule.pattern_hash is None else proposal_key(rule.pattern_hash)

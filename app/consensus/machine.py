@@ -8,7 +8,44 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from app.consensus.errors import Refused
-from app.consensus.states import CLOSED, OPEN, SERVED, Status
+
+
+class Status(StrEnum):
+    """Where a proposal stands; the values are what the database and the wire carry."""
+
+    DRAFT = "draft"
+    """Evidence without a rule: nobody has sent a text that could become one."""
+
+    PENDING = "pending"
+    """A rule text exists; confirmations, a common text or a reviewer is missing."""
+
+    CONFIRMED = "confirmed"
+    """Nothing is missing: the next promotion cycle gates the text and publishes it."""
+
+    CANARY = "canary"
+    """Served to the canary slice of the agents."""
+
+    PROMOTED = "promoted"
+    """Served to everybody."""
+
+    REJECTED = "rejected"
+    """A reviewer said no before it was served."""
+
+    QUARANTINED = "quarantined"
+    """Independent false-positive reports took it out of service."""
+
+    WITHDRAWN = "withdrawn"
+    """A reviewer took it out of service."""
+
+
+OPEN = frozenset({Status.DRAFT, Status.PENDING, Status.CONFIRMED})
+"""Votes still decide; which of the three it is follows from the votes and texts alone (`votes.count_votes`)."""
+
+SERVED = frozenset({Status.CANARY, Status.PROMOTED})
+"""A rule of it is in service."""
+
+CLOSED = frozenset({Status.REJECTED, Status.QUARANTINED, Status.WITHDRAWN})
+"""Final: no vote, cycle or restart revives it, only an admin's reopen."""
 
 
 class Event(StrEnum):
@@ -50,7 +87,10 @@ class Event(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class _Move:
-    """From any state of `of` to `to` (None: to the standing); from others a refusal, or nothing if there is none."""
+    """From any state of `of` to `to`; from others a refusal, or nothing if there is none.
+
+    Without `to`, the votes decide the next state.
+    """
 
     of: frozenset[Status]
     to: Status | None = None
@@ -71,35 +111,35 @@ _MOVES = {
 }
 
 
-def after(status: Status, event: Event, standing: Status, *, staged: bool = False) -> Status:
-    """The state after `event`.
+def after(status: Status, event: Event, counted: Status, *, staged: bool = False) -> Status:
+    """Return the state after `event`.
 
-    `standing` is the open state that its votes and texts amount to now (`standing.Standing.status`); `staged` says
+    `counted` is the open state that its votes and texts give now (`votes.VoteCount.status`); `staged` says
     that new rules pass through canary. Raises `Refused` with a sentence when the state does not allow the event.
     """
-    if standing not in OPEN:
-        raise ValueError(f"{standing} is no standing")
+    if counted not in OPEN:
+        raise ValueError(f"{counted} is no state that votes decide")
     if event is Event.GATE_PASSED:
-        if status is not Status.CONFIRMED or standing is not Status.CONFIRMED:
+        if status is not Status.CONFIRMED or counted is not Status.CONFIRMED:
             raise _refused(status, "it is not confirmed")
         return Status.CANARY if staged else Status.PROMOTED
     if event in (Event.TICK, Event.CANARY_OVER):
-        return _ticked(status, standing, over=event is Event.CANARY_OVER)
+        return _ticked(status, counted, over=event is Event.CANARY_OVER)
     move = _MOVES[event]
     if status in move.of:
-        return move.to or standing
+        return move.to or counted
     if move.refusal is not None:
         raise _refused(status, move.refusal)
     return status
 
 
-def _ticked(status: Status, standing: Status, *, over: bool) -> Status:
+def _ticked(status: Status, counted: Status, *, over: bool) -> Status:
     if status in OPEN:
-        return standing
+        return counted
     if status is not Status.CANARY:
         return status
-    if standing is not Status.CONFIRMED:
-        return standing
+    if counted is not Status.CONFIRMED:
+        return counted
     return Status.PROMOTED if over else Status.CANARY
 
 

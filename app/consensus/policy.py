@@ -51,7 +51,7 @@ class ConsensusPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         return self.admin_issued if enrolled == "admin" else self.self_registered
 
     def mistakes(self) -> list[str]:
-        """What contradicts itself here, one sentence each that names the field; empty when all is well."""
+        """Return what contradicts itself here, one sentence each that names the field; empty when all is well."""
         found = []
         if self.content_quorum > self.threshold:
             found.append(

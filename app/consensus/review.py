@@ -5,20 +5,20 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from app.access import audit
+from app.access import audit_store
 from app.access.principal import Actor
 from app.consensus.errors import Refused
-from app.consensus.feedback import proposal_key, settle, settle_rule
-from app.consensus.machine import Event, after
+from app.consensus.feedback import dismiss_votes_on, proposal_key
+from app.consensus.feedback_store import dismiss_votes
+from app.consensus.machine import Event, Status, after
 from app.consensus.policy import ConsensusPolicy
-from app.consensus.standing import missing
-from app.consensus.states import Status
-from app.consensus.store import Case, keep_variant, load_case, move, note_gate, retire
+from app.consensus.store import ProposalState, keep_variant, load_state, note_gate, retire, transition
+from app.consensus.votes import missing
 from app.http.timestamps import to_text
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class ReviewDecision:
     """Where a decision left a proposal, and what it waits for still."""
 
     pattern_hash: str
@@ -27,31 +27,31 @@ class Decision:
     missing: list[str]
 
 
-def choosable(case: Case) -> None:
+def choosable(state: ProposalState) -> None:
     """Raise `Refused` when the proposal is decided, so that no text of it can be chosen."""
-    after(case.proposal.status, Event.APPROVED, case.standing.status)
+    after(state.proposal.status, Event.APPROVED, state.vote_count.status)
 
 
-def choose(case: Case, variant: str | None) -> str:
-    """The variant that a reviewer means: the one named, else the only one that leads by counted supporters.
+def choose(state: ProposalState, variant: str | None) -> str:
+    """Return the variant that a reviewer means: the one named, else the only one that leads by counted supporters.
 
     Raises `Refused` when the proposal is decided, no text is a rule, or several lead.
     """
-    choosable(case)
+    choosable(state)
     if variant is not None:
         return variant
-    texts = [candidate.digest for candidate in case.candidates if candidate.is_rule]
+    texts = [candidate.digest for candidate in state.candidates if candidate.is_rule]
     if not texts:
         raise Refused(
             "None of the texts that were sent is a rule; supply one to approve it.",
-            status=case.proposal.status,
+            status=state.proposal.status,
         )
-    most = max(case.standing.supporters.get(digest, 0) for digest in texts)
-    leading = sorted(digest for digest in texts if case.standing.supporters.get(digest, 0) == most)
+    most = max(state.vote_count.supporters.get(digest, 0) for digest in texts)
+    leading = sorted(digest for digest in texts if state.vote_count.supporters.get(digest, 0) == most)
     if len(leading) > 1:
         raise Refused(
             f"{len(leading)} texts have the same support; name the one to approve as variant.",
-            status=case.proposal.status,
+            status=state.proposal.status,
             reasons=tuple(leading),
         )
     return leading[0]
@@ -65,7 +65,7 @@ def approve(
     actor: Actor,
     reason: str | None,
     policy: ConsensusPolicy,
-) -> Decision:
+) -> ReviewDecision:
     """Choose a variant whose `text` has just passed the gate.
 
     That waives the content quorum, never the threshold. Raises `Refused`, `UnknownProposal`.
@@ -83,12 +83,12 @@ def supply_text(
     actor: Actor,
     reason: str | None,
     policy: ConsensusPolicy,
-) -> Decision:
+) -> ReviewDecision:
     """Add a reviewer's text, which has just passed the gate, and choose it; it replaces one with its detection.
 
     Raises `Refused`, `UnknownProposal`.
     """
-    choosable(load_case(db, pattern_hash, policy))
+    choosable(load_state(db, pattern_hash, policy))
     keep_variant(
         db,
         pattern_hash=pattern_hash,
@@ -102,42 +102,48 @@ def supply_text(
     return _decide(db, pattern_hash, Event.TEXT_SUPPLIED, actor, reason, policy, approved=variant)
 
 
-def reject(db: Database, pattern_hash: str, actor: Actor, reason: str, policy: ConsensusPolicy) -> Decision:
+def reject(
+    db: Database, pattern_hash: str, actor: Actor, reason: str, policy: ConsensusPolicy
+) -> ReviewDecision:
     """Turn an undecided proposal down for good. Raises `Refused`, `UnknownProposal`."""
     return _decide(db, pattern_hash, Event.REJECTED, actor, reason, policy)
 
 
-def withdraw(db: Database, pattern_hash: str, actor: Actor, reason: str, policy: ConsensusPolicy) -> Decision:
+def withdraw(
+    db: Database, pattern_hash: str, actor: Actor, reason: str, policy: ConsensusPolicy
+) -> ReviewDecision:
     """Take a served (or quarantined) rule out of service for good. Raises `Refused`, `UnknownProposal`."""
     decision = _decide(db, pattern_hash, Event.WITHDRAWN, actor, reason, policy)
     retire(db, pattern_hash, "withdrawn", reason, to_text(actor.at))
     return decision
 
 
-def reopen(db: Database, pattern_hash: str, actor: Actor, reason: str, policy: ConsensusPolicy) -> Decision:
+def reopen(
+    db: Database, pattern_hash: str, actor: Actor, reason: str, policy: ConsensusPolicy
+) -> ReviewDecision:
     """Revoke the decision against a proposal: its votes count again, old false-positive reports do not.
 
     An approval given before stays. Where nothing else is missing, the next cycle promotes it. Raises `Refused`,
     `UnknownProposal`.
     """
     decision = _decide(db, pattern_hash, Event.REOPENED, actor, reason, policy)
-    settle(db, proposal_key(pattern_hash))
+    dismiss_votes(db, proposal_key(pattern_hash))
     return decision
 
 
-def settle_feedback(db: Database, rule: str, actor: Actor, reason: str) -> int:
+def dismiss_feedback(db: Database, rule: str, actor: Actor, reason: str) -> int:
     """Close the false-positive votes on a rule, which somebody has looked into. Raises `UnknownRule`."""
-    settled = settle_rule(db, rule)
-    audit.append(
+    dismissed = dismiss_votes_on(db, rule)
+    audit_store.append(
         db,
         at=actor.at,
         actor=actor.name,
         action="feedback.settled",
         target=rule,
-        detail={"reason": reason, "votes": settled},
+        detail={"reason": reason, "votes": dismissed},
         address=actor.address,
     )
-    return settled
+    return dismissed
 
 
 def _decide(
@@ -148,12 +154,12 @@ def _decide(
     reason: str | None,
     policy: ConsensusPolicy,
     approved: str | None = None,
-) -> Decision:
-    case = load_case(db, pattern_hash, policy, approved=approved)
-    status = move(db, case, event, to_text(actor.at), reason=reason, approved=approved)
-    detail: dict[str, Any] = {"from": case.proposal.status, "to": status}
+) -> ReviewDecision:
+    state = load_state(db, pattern_hash, policy, approved=approved)
+    status = transition(db, state, event, to_text(actor.at), reason=reason, approved=approved)
+    detail: dict[str, Any] = {"from": state.proposal.status, "to": status}
     detail |= {key: value for key, value in (("reason", reason), ("variant", approved)) if value is not None}
-    audit.append(
+    audit_store.append(
         db,
         at=actor.at,
         actor=actor.name,
@@ -162,9 +168,11 @@ def _decide(
         detail=detail,
         address=actor.address,
     )
-    return Decision(
+    return ReviewDecision(
         pattern_hash,
         status,
-        case.standing.counted,
-        missing(case.standing, case.candidates, policy) if status in (Status.DRAFT, Status.PENDING) else [],
+        state.vote_count.counted,
+        missing(state.vote_count, state.candidates, policy)
+        if status in (Status.DRAFT, Status.PENDING)
+        else [],
     )

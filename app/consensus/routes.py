@@ -11,16 +11,15 @@ from litestar.params import FromQuery, HeaderParameter, PathParameter, QueryPara
 from msgspec import Meta
 
 from app.access.guards import require
-from app.access.principal import Actor, Principal
-from app.access.roles import Role
-from app.consensus.cycle import CycleReport
+from app.access.principal import Actor, Principal, Role
 from app.consensus.errors import ConsensusError, Refused, UnusableText
-from app.consensus.feedback import Tally
-from app.consensus.review import Decision
+from app.consensus.feedback import ContestedRule
+from app.consensus.machine import Status
+from app.consensus.promotion import CycleReport
+from app.consensus.review import ReviewDecision
 from app.consensus.service import Consensus
-from app.consensus.states import Status
-from app.consensus.submission import Outcome
-from app.consensus.views import Listed, Shown, Why
+from app.consensus.submission import SubmissionOutcome
+from app.consensus.views import ProposalDetail, ProposalExplanation, ProposalSummary
 from app.http.envelope import Answer
 from app.http.paging import Page, page_of_rows, paged
 from app.http.problem import Problem, bad_request, conflict, not_found
@@ -96,7 +95,7 @@ class Settlement(msgspec.Struct, rename="camel"):
 class ProposalReceipt(msgspec.Struct, rename="camel", omit_defaults=True):
     """What became of a proposal; `reasons` keep a draft from being a rule."""
 
-    message: Outcome
+    message: SubmissionOutcome
     pattern_hash: str
     status: Status
     confirmations: int
@@ -163,7 +162,7 @@ async def propose(
         required=consensus.policy.threshold,
         reasons=list(reading.problems) if receipt.status is Status.DRAFT else msgspec.UNSET,
     )
-    return Answer(shown, status_code=201 if receipt.outcome is Outcome.SUBMITTED else 200)
+    return Answer(shown, status_code=201 if receipt.outcome is SubmissionOutcome.SUBMITTED else 200)
 
 
 @get("/api/atr-proposals", guards=_reviewers, dependencies=paged(2))
@@ -172,20 +171,22 @@ async def list_proposals(
     page: NamedDependency[Page],
     status: FromQuery[Status | None] = None,
     waiting_for: Annotated[Literal["reviewer"] | None, QueryParameter(name="waitingFor")] = None,
-) -> Answer[list[Listed]]:
+) -> Answer[list[ProposalSummary]]:
     """Proposals, newest first; `status=` one state, `waitingFor=reviewer` what only lacks a text or a choice."""
     rows = await consensus.list_proposals(page, status=status, waiting=waiting_for is not None)
     return page_of_rows(rows, page, lambda row: (row.first_seen, row.pattern_hash))
 
 
 @get("/api/atr-proposals/{pattern_hash:str}", guards=_reviewers)
-async def show_proposal(consensus: NamedDependency[Consensus], pattern_hash: PathHash) -> Shown:
+async def show_proposal(consensus: NamedDependency[Consensus], pattern_hash: PathHash) -> ProposalDetail:
     """One proposal, its texts side by side."""
     return await consensus.show(pattern_hash)
 
 
 @get("/api/atr-proposals/{pattern_hash:str}/why", guards=_reviewers)
-async def explain_proposal(consensus: NamedDependency[Consensus], pattern_hash: PathHash) -> Why:
+async def explain_proposal(
+    consensus: NamedDependency[Consensus], pattern_hash: PathHash
+) -> ProposalExplanation:
     """Each confirmation, counted or not and why, and what is missing still."""
     return await consensus.why(pattern_hash)
 
@@ -283,18 +284,18 @@ async def give_feedback(
 
 
 @get("/api/atr-feedback", guards=_reviewers)
-async def list_feedback(consensus: NamedDependency[Consensus]) -> list[Tally]:
-    """Rules with unsettled false-positive votes, the most contested first."""
+async def list_feedback(consensus: NamedDependency[Consensus]) -> list[ContestedRule]:
+    """Rules with open false-positive votes, the most contested first."""
     return await consensus.contested_rules()
 
 
 @post("/api/atr-feedback/settle", guards=_reviewers, status_code=200)
-async def settle_feedback(
+async def dismiss_feedback(
     consensus: NamedDependency[Consensus], data: JsonBody[Settlement], actor: NamedDependency[Actor]
 ) -> SettledFeedback:
     """Let the false-positive votes on a rule count no more: somebody has looked into them."""
-    settled = await consensus.settle_feedback(data.rule_id, actor, data.reason)
-    return SettledFeedback("Feedback settled", data.rule_id, settled)
+    dismissed = await consensus.dismiss_feedback(data.rule_id, actor, data.reason)
+    return SettledFeedback("Feedback settled", data.rule_id, dismissed)
 
 
 def consensus_problem(error: ConsensusError) -> Problem:
@@ -310,7 +311,7 @@ def consensus_problem(error: ConsensusError) -> Problem:
             return not_found(str(error))
 
 
-def _decided(message: str, decision: Decision, consensus: Consensus) -> DecidedProposal:
+def _decided(message: str, decision: ReviewDecision, consensus: Consensus) -> DecidedProposal:
     return DecidedProposal(
         message=message,
         pattern_hash=decision.pattern_hash,
@@ -344,6 +345,6 @@ consensus_handlers = [
     promote_now,
     give_feedback,
     list_feedback,
-    settle_feedback,
+    dismiss_feedback,
 ]
 """Every route of this capability."""

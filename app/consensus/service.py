@@ -7,19 +7,26 @@ from sqlite_utils import Database
 
 from app.access.principal import Actor, Principal
 from app.consensus import feedback, review
-from app.consensus.cycle import CycleReport, OnChange, promote_confirmed_proposals
 from app.consensus.errors import Refused, UnusableText
-from app.consensus.feedback import Reception, Tally
-from app.consensus.gating import check
-from app.consensus.independence import Voter
+from app.consensus.feedback import ContestedRule, FeedbackResult
+from app.consensus.gating import run_gate
+from app.consensus.machine import Status
+from app.consensus.parsing import ParsedRule, RuleParser
 from app.consensus.policy import ConsensusPolicy
-from app.consensus.reading import Reading, TextReader
+from app.consensus.promotion import CycleReport, OnChange, promote_confirmed_proposals
 from app.consensus.recount import adopt_policy
-from app.consensus.review import Decision, choosable, choose
-from app.consensus.states import Status
-from app.consensus.store import load_case, variant_text
+from app.consensus.review import ReviewDecision, choosable, choose
+from app.consensus.store import load_state, variant_text
 from app.consensus.submission import Receipt, Submission, record
-from app.consensus.views import Listed, Shown, Why, explain, list_proposals, show_proposal
+from app.consensus.views import (
+    ProposalDetail,
+    ProposalExplanation,
+    ProposalSummary,
+    explain,
+    list_proposals,
+    show_proposal,
+)
+from app.consensus.votes import Voter
 from app.http.paging import Page
 from app.http.timestamps import to_text
 from app.sandbox import Sandbox
@@ -44,7 +51,7 @@ class Consensus:
     ) -> None:
         self.policy = policy
         self._storage = storage
-        self._reader = TextReader(inspect_sandbox)
+        self._reader = RuleParser(inspect_sandbox)
         self._gate_sandbox = gate_sandbox
         self._on_change = on_change
         self._cycle = asyncio.Lock()
@@ -60,12 +67,12 @@ class Consensus:
         self_review_verdict: str,
         client_id: str | None,
         now: datetime,
-    ) -> tuple[Receipt, Reading]:
+    ) -> tuple[Receipt, ParsedRule]:
         """Record a confirmation by the identity behind `principal`; durable when this returns.
 
         Raises `UnusableText` for what is not a YAML mapping; nothing is kept then.
         """
-        reading = await self._reader.read(text)
+        parsed = await self._reader.read(text)
         voter = Voter(
             subject=principal.subject,
             enrolled=principal.enrolled,
@@ -77,7 +84,7 @@ class Consensus:
         sent = Submission(
             pattern_hash=pattern_hash,
             text=text,
-            reading=reading,
+            parsed=parsed,
             voter=voter,
             key_id=principal.key_id,
             address=principal.address,
@@ -87,11 +94,11 @@ class Consensus:
             self_review_verdict=self_review_verdict,
         )
         at = to_text(now)
-        return await self._storage.write(lambda db: record(db, sent, at, self.policy)), reading
+        return await self._storage.write(lambda db: record(db, sent, at, self.policy)), parsed
 
     async def give_feedback(
         self, principal: Principal, rule: str, is_true_positive: bool, now: datetime
-    ) -> Reception:
+    ) -> FeedbackResult:
         """Record a vote on a served rule; publishes at once when it quarantines. Raises `UnknownRule`."""
         reception = await self._storage.write(
             lambda db: feedback.give(db, rule, principal, is_true_positive, now, self.policy)
@@ -102,44 +109,46 @@ class Consensus:
 
     async def approve(
         self, pattern_hash: str, variant: str | None, actor: Actor, reason: str | None
-    ) -> Decision:
+    ) -> ReviewDecision:
         """Choose a text, gating it first. Raises `Refused` (with the gate's reasons) and `UnknownProposal`."""
 
         def chosen(db: Database) -> tuple[str, str]:
-            digest = choose(load_case(db, pattern_hash, self.policy), variant)
+            digest = choose(load_state(db, pattern_hash, self.policy), variant)
             return digest, variant_text(db, pattern_hash, digest)
 
         digest, text = await self._storage.read(chosen)
-        gated = await check(self._gate_sandbox, text, self.policy.quality)
+        gated = await run_gate(self._gate_sandbox, text, self.policy.quality)
         if gated.reasons:
             raise Refused("The gate refuses this text.", reasons=gated.reasons)
         return await self._storage.write(
             lambda db: review.approve(db, pattern_hash, digest, text, actor, reason, self.policy)
         )
 
-    async def supply_text(self, pattern_hash: str, text: str, actor: Actor, reason: str | None) -> Decision:
+    async def supply_text(
+        self, pattern_hash: str, text: str, actor: Actor, reason: str | None
+    ) -> ReviewDecision:
         """Give a proposal a reviewer's text, which is gated and thereby chosen.
 
         Raises `UnusableText` when it is no rule or does not pass, `Refused` and `UnknownProposal`.
         """
-        await self._storage.read(lambda db: choosable(load_case(db, pattern_hash, self.policy)))
-        reading = await self._reader.read(text)
-        if reading.problems:
-            raise UnusableText("This text is not a rule yet.", reading.problems)
-        gated = await check(self._gate_sandbox, text, self.policy.quality)
+        await self._storage.read(lambda db: choosable(load_state(db, pattern_hash, self.policy)))
+        parsed = await self._reader.read(text)
+        if parsed.problems:
+            raise UnusableText("This text is not a rule yet.", parsed.problems)
+        gated = await run_gate(self._gate_sandbox, text, self.policy.quality)
         if gated.reasons:
             raise UnusableText("The gate refuses this text.", gated.reasons)
         return await self._storage.write(
-            lambda db: review.supply_text(db, pattern_hash, reading.variant, text, actor, reason, self.policy)
+            lambda db: review.supply_text(db, pattern_hash, parsed.variant, text, actor, reason, self.policy)
         )
 
-    async def reject(self, pattern_hash: str, actor: Actor, reason: str) -> Decision:
+    async def reject(self, pattern_hash: str, actor: Actor, reason: str) -> ReviewDecision:
         """Turn an undecided proposal down. Raises `Refused` and `UnknownProposal`."""
         return await self._storage.write(
             lambda db: review.reject(db, pattern_hash, actor, reason, self.policy)
         )
 
-    async def withdraw(self, pattern_hash: str, actor: Actor, reason: str) -> Decision:
+    async def withdraw(self, pattern_hash: str, actor: Actor, reason: str) -> ReviewDecision:
         """Take a rule out of service and publish that. Raises `Refused` and `UnknownProposal`."""
         decision = await self._storage.write(
             lambda db: review.withdraw(db, pattern_hash, actor, reason, self.policy)
@@ -147,7 +156,7 @@ class Consensus:
         await self._on_change(f"{pattern_hash} withdrawn")
         return decision
 
-    async def reopen(self, pattern_hash: str, actor: Actor, reason: str) -> Decision:
+    async def reopen(self, pattern_hash: str, actor: Actor, reason: str) -> ReviewDecision:
         """Revoke the decision against a proposal (an admin's act). Raises `Refused` and `UnknownProposal`."""
         return await self._storage.write(
             lambda db: review.reopen(db, pattern_hash, actor, reason, self.policy)
@@ -166,24 +175,24 @@ class Consensus:
 
     async def list_proposals(
         self, page: Page, *, status: Status | None = None, waiting: bool = False
-    ) -> list[Listed]:
+    ) -> list[ProposalSummary]:
         """Proposals, newest first: up to one more than `page.limit`, which tells that there is a next page."""
         return await self._storage.read(
             lambda db: list_proposals(db, page, self.policy, status=status, waiting=waiting)
         )
 
-    async def show(self, pattern_hash: str) -> Shown:
+    async def show(self, pattern_hash: str) -> ProposalDetail:
         """One proposal with its texts side by side. Raises `UnknownProposal`."""
         return await self._storage.read(lambda db: show_proposal(db, pattern_hash, self.policy))
 
-    async def why(self, pattern_hash: str) -> Why:
+    async def why(self, pattern_hash: str) -> ProposalExplanation:
         """Each confirmation, counted or not and why, and what is missing. Raises `UnknownProposal`."""
         return await self._storage.read(lambda db: explain(db, pattern_hash, self.policy))
 
-    async def contested_rules(self) -> list[Tally]:
-        """Rules with unsettled false-positive votes, the most contested first."""
-        return await self._storage.read(lambda db: feedback.tallies(db, self.policy))
+    async def contested_rules(self) -> list[ContestedRule]:
+        """Rules with open false-positive votes, the most contested first."""
+        return await self._storage.read(lambda db: feedback.contested_rules(db, self.policy))
 
-    async def settle_feedback(self, rule: str, actor: Actor, reason: str) -> int:
+    async def dismiss_feedback(self, rule: str, actor: Actor, reason: str) -> int:
         """Let the false-positive votes on a rule count no more; returns how many. Raises `UnknownRule`."""
-        return await self._storage.write(lambda db: review.settle_feedback(db, rule, actor, reason))
+        return await self._storage.write(lambda db: review.dismiss_feedback(db, rule, actor, reason))

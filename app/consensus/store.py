@@ -1,16 +1,16 @@
 """The SQL of one proposal: its row, its votes with what is known of the voters, its variants."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlite_utils import Database
 
 from app.consensus.errors import UnknownProposal
-from app.consensus.independence import Voter
-from app.consensus.machine import Event, after
+from app.consensus.machine import CLOSED, Event, Status, after
 from app.consensus.policy import ConsensusPolicy
-from app.consensus.standing import Candidate, Standing, standing
-from app.consensus.states import CLOSED, Status
-from app.rules.store import State, rule_of_pattern, set_state
+from app.consensus.votes import Candidate, Gate, VoteCount, Voter, count_votes
+from app.rules.store import RuleState, rule_of_pattern, set_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +31,13 @@ class Proposal:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """A proposal with all that decides about it, and the standing that follows."""
+class ProposalState:
+    """A proposal with everything that decides about it, and the count of its votes."""
 
     proposal: Proposal
     votes: list[tuple[Voter, str]]
     candidates: list[Candidate]
-    standing: Standing
+    vote_count: VoteCount
 
 
 PROPOSAL = (
@@ -61,7 +61,7 @@ def proposal_of(row: tuple[str, ...]) -> Proposal:
 
 
 def find_proposal(db: Database, pattern_hash: str) -> Proposal:
-    """Raises `UnknownProposal`."""
+    """Raise `UnknownProposal`."""
     row = db.conn.execute(
         f"SELECT {PROPOSAL} FROM proposal WHERE pattern_hash = ?",
         [pattern_hash],
@@ -90,18 +90,35 @@ def votes_of(db: Database, pattern_hash: str) -> list[tuple[Voter, str]]:
     ]
 
 
+def due_proposals(db: Database) -> list[tuple[str, str]]:
+    """Return pattern hash and status of what a promotion cycle has to do, the longest waiting first."""
+    return db.conn.execute(
+        "SELECT pattern_hash, status FROM proposal WHERE status IN ('confirmed', 'canary') ORDER BY changed_at"
+    ).fetchall()
+
+
+def undecided_proposals(db: Database, after: str, limit: int) -> list[str]:
+    """Return the next pattern hashes, in their order, of proposals that votes still decide."""
+    rows = db.conn.execute(
+        "SELECT pattern_hash FROM proposal WHERE status IN ('draft', 'pending', 'confirmed') AND pattern_hash > ?"
+        " ORDER BY pattern_hash LIMIT ?",
+        [after, limit],
+    )
+    return [row[0] for row in rows]
+
+
 def candidates_of(db: Database, pattern_hash: str) -> list[Candidate]:
-    """The variants that the votes are for, and those that reviewers supplied."""
+    """Return the variants that the votes are for, and those that reviewers supplied."""
     rows = db.conn.execute(
         "SELECT digest, is_rule, gate, first_seen FROM variant WHERE pattern_hash = ?", [pattern_hash]
     )
     return [Candidate(digest, bool(is_rule), gate, first_seen) for digest, is_rule, gate, first_seen in rows]
 
 
-def load_case(
+def load_state(
     db: Database, pattern_hash: str, policy: ConsensusPolicy, *, approved: str | None = None
-) -> Case:
-    """The proposal, counted now; `approved` puts a reviewer's choice in place of the recorded one.
+) -> ProposalState:
+    """Return the proposal, counted now; `approved` puts a reviewer's choice in place of the recorded one.
 
     Raises `UnknownProposal`.
     """
@@ -109,12 +126,12 @@ def load_case(
     votes = votes_of(db, pattern_hash)
     candidates = candidates_of(db, pattern_hash)
     chosen = approved or proposal.approved_variant
-    return Case(proposal, votes, candidates, standing(votes, candidates, chosen, policy))
+    return ProposalState(proposal, votes, candidates, count_votes(votes, candidates, chosen, policy))
 
 
-def move(
+def transition(
     db: Database,
-    case: Case,
+    state: ProposalState,
     event: Event,
     at: str,
     *,
@@ -126,15 +143,15 @@ def move(
 
     `reason` is kept with it; without one, the old reason goes when the state changes. Raises `Refused`.
     """
-    before = case.proposal
-    status = after(before.status, event, case.standing.status, staged=staged)
+    before = state.proposal
+    status = after(before.status, event, state.vote_count.status, staged=staged)
     changed = status is not before.status
     db.conn.execute(
         "UPDATE proposal SET status = ?, confirmations = ?, approved_variant = ?, reason = ?, changed_at = ?,"
         " canary_since = ? WHERE pattern_hash = ?",
         [
             status,
-            before.confirmations if status in CLOSED else case.standing.counted,
+            before.confirmations if status in CLOSED else state.vote_count.counted,
             approved or before.approved_variant,
             reason if reason is not None or changed else before.reason,
             at if changed else before.changed_at,
@@ -145,7 +162,7 @@ def move(
     return status
 
 
-def retire(db: Database, pattern_hash: str, state: State, reason: str, at: str) -> None:
+def retire(db: Database, pattern_hash: str, state: RuleState, reason: str, at: str) -> None:
     """Let the rule of a proposal follow it out of service."""
     rule = rule_of_pattern(db, pattern_hash)
     if rule is not None:
@@ -174,7 +191,7 @@ def keep_variant(
 
 
 def variant_text(db: Database, pattern_hash: str, digest: str) -> str:
-    """Raises `UnknownProposal` when the proposal has no such variant."""
+    """Raise `UnknownProposal` when the proposal has no such variant."""
     row = db.conn.execute(
         "SELECT text FROM variant WHERE pattern_hash = ? AND digest = ?", [pattern_hash, digest]
     ).fetchone()
@@ -192,3 +209,137 @@ def note_gate(db: Database, pattern_hash: str, digest: str, text: str, problems:
         [gate, problems, pattern_hash, digest, text],
     ).rowcount
     return bool(changed)
+
+
+def withdraw_approval(db: Database, pattern_hash: str, digest: str) -> None:
+    """Let a reviewer's choice of this variant count no more."""
+    db.conn.execute(
+        "UPDATE proposal SET approved_variant = NULL WHERE pattern_hash = ? AND approved_variant = ?",
+        [pattern_hash, digest],
+    )
+
+
+def reset_failed_gates(db: Database) -> None:
+    """Give every variant that failed the gate another chance."""
+    db.conn.execute("UPDATE variant SET gate = 'waiting', problems = '[]' WHERE gate = 'failed'")
+
+
+def insert_proposal(db: Database, pattern_hash: str, status: Status, counted: int, at: str) -> bool:
+    """Keep a proposal under a new pattern hash; False when the hash is known."""
+    return bool(
+        db.conn.execute(
+            "INSERT INTO proposal (pattern_hash, status, confirmations, first_seen, changed_at)"
+            " VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            [pattern_hash, status, counted, at, at],
+        ).rowcount
+    )
+
+
+def insert_vote(
+    db: Database,
+    *,
+    pattern_hash: str,
+    subject: str,
+    key_id: str,
+    variant: str,
+    address: str,
+    client_id: str | None,
+    llm_provider: str,
+    llm_model: str,
+    self_review_verdict: str,
+    at: str,
+) -> bool:
+    """Keep the vote of an identity; False when it has voted for this hash before."""
+    return bool(
+        db.conn.execute(
+            "INSERT INTO confirmation (pattern_hash, subject, key_id, variant, address, client_id,"
+            " llm_provider, llm_model, self_review_verdict, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT DO NOTHING",
+            [
+                pattern_hash,
+                subject,
+                key_id,
+                variant,
+                address,
+                client_id,
+                llm_provider,
+                llm_model,
+                self_review_verdict,
+                at,
+            ],
+        ).rowcount
+    )
+
+
+def find_variant(db: Database, pattern_hash: str, digest: str) -> tuple[bool, Gate, str] | None:
+    """Return whether a variant's text is a rule, what the gate said of it, and the text; None when it is new."""
+    row = db.conn.execute(
+        "SELECT is_rule, gate, text FROM variant WHERE pattern_hash = ? AND digest = ?",
+        [pattern_hash, digest],
+    ).fetchone()
+    return (bool(row[0]), row[1], row[2]) if row else None
+
+
+def proposal_rows(
+    db: Database, limit: int, after: Sequence[str] | None, status: Status | None, *, enough_votes: int | None
+) -> list[tuple[Any, ...]]:
+    """Return proposals, newest first, after the `(first_seen, pattern_hash)` of a page's last one.
+
+    Columns: pattern hash, status, confirmations, reason, rule id, first seen, changed at. With `enough_votes` only
+    those that have so many confirmations and need a reviewer.
+    """
+    clauses, values = list[str](), list[object]()
+    if status is not None:
+        clauses.append("p.status = ?")
+        values.append(status)
+    if enough_votes is not None:
+        clauses.append("p.status IN ('draft', 'pending') AND p.confirmations >= ?")
+        values.append(enough_votes)
+    if after is not None:
+        clauses.append("(p.first_seen, p.pattern_hash) < (?, ?)")
+        values.extend(after)
+    where = f"WHERE {' AND '.join(clauses)}" if clauses else ""
+    return db.conn.execute(
+        "SELECT p.pattern_hash, p.status, p.confirmations, p.reason, r.rule_id, p.first_seen, p.changed_at"
+        f" FROM proposal p LEFT JOIN rule r ON r.pattern_hash = p.pattern_hash {where}"
+        " ORDER BY p.first_seen DESC, p.pattern_hash DESC LIMIT ?",
+        [*values, limit],
+    ).fetchall()
+
+
+def variant_rows(
+    db: Database, pattern_hash: str, digests: Sequence[str]
+) -> list[tuple[str, str, str, str | None]]:
+    """Return `(digest, text, problems as JSON, who supplied it)` of these variants."""
+    return db.conn.execute(
+        "SELECT digest, text, problems, supplied_by FROM variant WHERE pattern_hash = ?"
+        f" AND digest IN ({', '.join('?' * len(digests))})",
+        [pattern_hash, *digests],
+    ).fetchall()
+
+
+def vote_rows(db: Database, pattern_hash: str) -> list[tuple[Any, ...]]:
+    """Return every vote: subject, instant, address, client id, provider, model, verdict cut to 500 characters."""
+    return db.conn.execute(
+        "SELECT subject, at, address, client_id, llm_provider, llm_model, substr(self_review_verdict, 1, 500)"
+        " FROM confirmation WHERE pattern_hash = ?",
+        [pattern_hash],
+    ).fetchall()
+
+
+def count_by_status(db: Database) -> dict[str, int]:
+    """Return how many proposals are in each state."""
+    return dict(db.execute("SELECT status, count(*) FROM proposal GROUP BY status").fetchall())
+
+
+def undecided_proposals_of(db: Database, subject: str) -> list[str]:
+    """Return the pattern hashes of undecided proposals that an identity confirmed.
+
+    One in canary is left out: the next promotion cycle counts it again.
+    """
+    rows = db.execute(
+        "SELECT p.pattern_hash FROM confirmation c JOIN proposal p ON p.pattern_hash = c.pattern_hash"
+        " WHERE c.subject = ? AND p.status IN ('draft', 'pending', 'confirmed')",
+        [subject],
+    )
+    return [pattern_hash for (pattern_hash,) in rows]

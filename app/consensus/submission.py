@@ -6,20 +6,26 @@ from enum import StrEnum
 import msgspec
 from sqlite_utils import Database
 
-from app.consensus.independence import Voter
-from app.consensus.machine import Event
+from app.consensus.machine import OPEN, Event, Status
+from app.consensus.parsing import ParsedRule
 from app.consensus.policy import ConsensusPolicy
-from app.consensus.reading import Reading
-from app.consensus.standing import Candidate, standing
-from app.consensus.states import OPEN, Status
-from app.consensus.store import find_proposal, keep_variant, load_case, move
+from app.consensus.store import (
+    find_proposal,
+    find_variant,
+    insert_proposal,
+    insert_vote,
+    keep_variant,
+    load_state,
+    transition,
+)
+from app.consensus.votes import Candidate, Voter, count_votes
 
 ALWAYS_RECOUNTED = 100
 """Up to here each vote is counted at once. Beyond, one whose text cannot be promoted is only recorded: it decides
 nothing, and a fleet of 5,000 Guards that send the same draft would otherwise cost quadratic time."""
 
 
-class Outcome(StrEnum):
+class SubmissionOutcome(StrEnum):
     """What became of a submission, in the public server's words."""
 
     SUBMITTED = "Proposal submitted"
@@ -33,7 +39,7 @@ class Submission:
 
     pattern_hash: str
     text: str
-    reading: Reading
+    parsed: ParsedRule
     voter: Voter
     key_id: str
     address: str
@@ -47,7 +53,7 @@ class Submission:
 class Receipt:
     """The state that a submission left its proposal in; `confirmations` are the independent ones."""
 
-    outcome: Outcome
+    outcome: SubmissionOutcome
     status: Status
     confirmations: int
 
@@ -59,49 +65,38 @@ def record(db: Database, sent: Submission, at: str, policy: ConsensusPolicy) -> 
     arrives after the decision is kept and changes nothing. Three statements for a new proposal, seven for a
     confirmation.
     """
-    execute = db.conn.execute
-    own = Candidate(sent.reading.variant, not sent.reading.problems, "waiting", at)
-    first = standing([(sent.voter, own.digest)], [own], None, policy)
-    is_new = execute(
-        "INSERT INTO proposal (pattern_hash, status, confirmations, first_seen, changed_at)"
-        " VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        [sent.pattern_hash, first.status, first.counted, at, at],
-    ).rowcount
+    own = Candidate(sent.parsed.variant, not sent.parsed.problems, "waiting", at)
+    first = count_votes([(sent.voter, own.digest)], [own], None, policy)
+    is_new = insert_proposal(db, sent.pattern_hash, first.status, first.counted, at)
     if is_new:
         _keep_vote(db, sent, at)
         _keep_text(db, sent, at)
-        return Receipt(Outcome.SUBMITTED, first.status, first.counted)
+        return Receipt(SubmissionOutcome.SUBMITTED, first.status, first.counted)
     if not _keep_vote(db, sent, at):
         known = find_proposal(db, sent.pattern_hash)
-        return Receipt(Outcome.ALREADY, known.status, known.confirmations)
+        return Receipt(SubmissionOutcome.ALREADY, known.status, known.confirmations)
     promotable = _merge_text(db, sent, at)
     known = find_proposal(db, sent.pattern_hash)
     if known.status not in OPEN or (known.confirmations >= ALWAYS_RECOUNTED and not promotable):
-        return Receipt(Outcome.CONFIRMED, known.status, known.confirmations)
-    case = load_case(db, sent.pattern_hash, policy)
-    status = move(db, case, Event.SUBMITTED, at)
-    return Receipt(Outcome.CONFIRMED, status, case.standing.counted)
+        return Receipt(SubmissionOutcome.CONFIRMED, known.status, known.confirmations)
+    state = load_state(db, sent.pattern_hash, policy)
+    status = transition(db, state, Event.SUBMITTED, at)
+    return Receipt(SubmissionOutcome.CONFIRMED, status, state.vote_count.counted)
 
 
 def _keep_vote(db: Database, sent: Submission, at: str) -> bool:
-    return bool(
-        db.conn.execute(
-            "INSERT INTO confirmation (pattern_hash, subject, key_id, variant, address, client_id,"
-            " llm_provider, llm_model, self_review_verdict, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT DO NOTHING",
-            [
-                sent.pattern_hash,
-                sent.voter.subject,
-                sent.key_id,
-                sent.reading.variant,
-                sent.address,
-                sent.client_id,
-                sent.llm_provider,
-                sent.llm_model,
-                sent.self_review_verdict,
-                at,
-            ],
-        ).rowcount
+    return insert_vote(
+        db,
+        pattern_hash=sent.pattern_hash,
+        subject=sent.voter.subject,
+        key_id=sent.key_id,
+        variant=sent.parsed.variant,
+        address=sent.address,
+        client_id=sent.client_id,
+        llm_provider=sent.llm_provider,
+        llm_model=sent.llm_model,
+        self_review_verdict=sent.self_review_verdict,
+        at=at,
     )
 
 
@@ -111,17 +106,14 @@ def _merge_text(db: Database, sent: Submission, at: str) -> bool:
     The variant keeps its first text, unless that is no rule or failed the gate and this one is a rule: nobody owns
     a detection by sending it first with something broken around it.
     """
-    row = db.conn.execute(
-        "SELECT is_rule, gate, text FROM variant WHERE pattern_hash = ? AND digest = ?",
-        [sent.pattern_hash, sent.reading.variant],
-    ).fetchone()
-    if row is None:
+    known = find_variant(db, sent.pattern_hash, sent.parsed.variant)
+    if known is None:
         _keep_text(db, sent, at)
-        return not sent.reading.problems
-    is_rule, gate, text = row
+        return not sent.parsed.problems
+    is_rule, gate, text = known
     if is_rule and gate != "failed":
         return True
-    if sent.reading.problems or sent.text == text:
+    if sent.parsed.problems or sent.text == text:
         return False
     _keep_text(db, sent, at)
     return True
@@ -131,8 +123,8 @@ def _keep_text(db: Database, sent: Submission, at: str) -> None:
     keep_variant(
         db,
         pattern_hash=sent.pattern_hash,
-        digest=sent.reading.variant,
+        digest=sent.parsed.variant,
         text=sent.text,
-        problems=msgspec.json.encode(sent.reading.problems).decode(),
+        problems=msgspec.json.encode(sent.parsed.problems).decode(),
         at=at,
     )

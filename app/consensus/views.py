@@ -1,15 +1,14 @@
 """Proposals as people see them: the list, one with its texts side by side, and why it stands where it does."""
 
 from collections import Counter
-from typing import Any
 
 import msgspec
 from sqlite_utils import Database
 
+from app.consensus.machine import OPEN, Status
 from app.consensus.policy import ConsensusPolicy
-from app.consensus.standing import missing
-from app.consensus.states import OPEN, Status
-from app.consensus.store import Case, load_case
+from app.consensus.store import ProposalState, load_state, proposal_rows, variant_rows, vote_rows
+from app.consensus.votes import missing
 from app.http.paging import Page
 from app.rules.store import rule_of_pattern
 
@@ -17,7 +16,7 @@ MAX_TEXTS = 20
 """Texts shown side by side: 5,000 Guards may send as many drafts of 64 KiB for one hash."""
 
 
-class Listed(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class ProposalSummary(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A proposal in the list; `confirmations` are the independent ones, instants are texts."""
 
     pattern_hash: str
@@ -49,7 +48,7 @@ class ShownVariant(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     rule_content: str
 
 
-class Shown(Listed, frozen=True, kw_only=True, rename="camel"):
+class ProposalDetail(ProposalSummary, frozen=True, kw_only=True, rename="camel"):
     """A whole proposal; `variants` are at most `MAX_TEXTS` of `variants_total`, the best supported rules first."""
 
     approved_variant: str | None
@@ -74,7 +73,7 @@ class ShownVote(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     reason: str
 
 
-class Why(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class ProposalExplanation(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Why a proposal stands where it stands: every confirmation in order of time, and what is missing."""
 
     pattern_hash: str
@@ -89,27 +88,13 @@ class Why(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 def list_proposals(
     db: Database, page: Page, policy: ConsensusPolicy, *, status: Status | None, waiting: bool
-) -> list[Listed]:
-    """One page, newest first; `waiting`: only those that have confirmations enough and need a reviewer."""
-    clauses, values = list[str](), list[object]()
-    if status is not None:
-        clauses.append("p.status = ?")
-        values.append(status)
-    if waiting:
-        clauses.append("p.status IN ('draft', 'pending') AND p.confirmations >= ?")
-        values.append(policy.threshold)
-    if page.after is not None:
-        clauses.append("(p.first_seen, p.pattern_hash) < (?, ?)")
-        values.extend(page.after)
-    where = f"WHERE {' AND '.join(clauses)}" if clauses else ""
-    rows = db.conn.execute(
-        "SELECT p.pattern_hash, p.status, p.confirmations, p.reason, r.rule_id, p.first_seen, p.changed_at"  # noqa: S608 (the clauses are ours)
-        f" FROM proposal p LEFT JOIN rule r ON r.pattern_hash = p.pattern_hash {where}"
-        " ORDER BY p.first_seen DESC, p.pattern_hash DESC LIMIT ?",
-        [*values, page.limit + 1],
+) -> list[ProposalSummary]:
+    """Return one page, newest first; `waiting`: only those that have confirmations enough and need a reviewer."""
+    rows = proposal_rows(
+        db, page.limit + 1, page.after, status, enough_votes=policy.threshold if waiting else None
     )
     return [
-        Listed(
+        ProposalSummary(
             pattern_hash=pattern_hash,
             status=state,
             confirmations=confirmations,
@@ -123,13 +108,13 @@ def list_proposals(
     ]
 
 
-def show_proposal(db: Database, pattern_hash: str, policy: ConsensusPolicy) -> Shown:
-    """Raises `UnknownProposal`."""
-    case = load_case(db, pattern_hash, policy)
-    proposal, counted = case.proposal, case.standing.supporters
-    everybody = Counter(variant for _, variant in case.votes)
+def show_proposal(db: Database, pattern_hash: str, policy: ConsensusPolicy) -> ProposalDetail:
+    """Return a whole proposal with its texts; raise `UnknownProposal`."""
+    state = load_state(db, pattern_hash, policy)
+    proposal, counted = state.proposal, state.vote_count.supporters
+    everybody = Counter(variant for _, variant in state.votes)
     best = sorted(
-        case.candidates,
+        state.candidates,
         key=lambda c: (
             c.digest != proposal.approved_variant,
             not c.is_rule,
@@ -140,17 +125,15 @@ def show_proposal(db: Database, pattern_hash: str, policy: ConsensusPolicy) -> S
     )[:MAX_TEXTS]
     texts = {
         digest: (text, msgspec.json.decode(problems, type=list[str]), supplied_by)
-        for digest, text, problems, supplied_by in db.conn.execute(
-            "SELECT digest, text, problems, supplied_by FROM variant WHERE pattern_hash = ?"  # noqa: S608 (marks only)
-            f" AND digest IN ({', '.join('?' * len(best))})",
-            [pattern_hash, *(candidate.digest for candidate in best)],
+        for digest, text, problems, supplied_by in variant_rows(
+            db, pattern_hash, [candidate.digest for candidate in best]
         )
     }
     rule = rule_of_pattern(db, pattern_hash)
-    return Shown(
+    return ProposalDetail(
         pattern_hash=pattern_hash,
         status=proposal.status,
-        confirmations=_confirmations(case),
+        confirmations=_confirmations(state),
         required=policy.threshold,
         reason=proposal.reason,
         rule_id=rule.rule_id if rule else None,
@@ -158,7 +141,7 @@ def show_proposal(db: Database, pattern_hash: str, policy: ConsensusPolicy) -> S
         changed_at=proposal.changed_at,
         approved_variant=proposal.approved_variant,
         canary_since=proposal.canary_since,
-        missing=_missing(case, policy),
+        missing=_missing(state, policy),
         variants=[
             ShownVariant(
                 variant=candidate.digest,
@@ -174,36 +157,29 @@ def show_proposal(db: Database, pattern_hash: str, policy: ConsensusPolicy) -> S
             )
             for candidate in best
         ],
-        variants_total=len(case.candidates),
+        variants_total=len(state.candidates),
     )
 
 
-def explain(db: Database, pattern_hash: str, policy: ConsensusPolicy) -> Why:
-    """Raises `UnknownProposal`."""
-    case = load_case(db, pattern_hash, policy)
-    return Why(
+def explain(db: Database, pattern_hash: str, policy: ConsensusPolicy) -> ProposalExplanation:
+    """Return why a proposal stands where it stands; raise `UnknownProposal`."""
+    state = load_state(db, pattern_hash, policy)
+    return ProposalExplanation(
         pattern_hash=pattern_hash,
-        status=case.proposal.status,
-        confirmations=_confirmations(case),
+        status=state.proposal.status,
+        confirmations=_confirmations(state),
         required=policy.threshold,
         content_quorum=policy.content_quorum,
-        reason=case.proposal.reason,
-        missing=_missing(case, policy),
-        votes=_votes(db, case),
+        reason=state.proposal.reason,
+        missing=_missing(state, policy),
+        votes=_votes(db, state),
     )
 
 
-def _votes(db: Database, case: Case) -> list[ShownVote]:
-    rows: dict[str, tuple[Any, ...]] = {
-        row[0]: row
-        for row in db.conn.execute(
-            "SELECT subject, at, address, client_id, llm_provider, llm_model, substr(self_review_verdict, 1, 500)"
-            " FROM confirmation WHERE pattern_hash = ?",
-            [case.proposal.pattern_hash],
-        )
-    }
+def _votes(db: Database, state: ProposalState) -> list[ShownVote]:
+    rows = {row[0]: row for row in vote_rows(db, state.proposal.pattern_hash)}
     shown = []
-    for (voter, variant), verdict in zip(case.votes, case.standing.verdicts, strict=True):
+    for (voter, variant), verdict in zip(state.votes, state.vote_count.verdicts, strict=True):
         subject, at, address, client_id, provider, model, review = rows[voter.subject]
         shown.append(
             ShownVote(
@@ -222,10 +198,10 @@ def _votes(db: Database, case: Case) -> list[ShownVote]:
     return shown
 
 
-def _confirmations(case: Case) -> int:
-    """While undecided the count of now; after that the one that decided."""
-    return case.standing.counted if case.proposal.status in OPEN else case.proposal.confirmations
+def _confirmations(state: ProposalState) -> int:
+    """Return the present count of an undecided proposal, else the count that decided."""
+    return state.vote_count.counted if state.proposal.status in OPEN else state.proposal.confirmations
 
 
-def _missing(case: Case, policy: ConsensusPolicy) -> list[str]:
-    return missing(case.standing, case.candidates, policy) if case.proposal.status in OPEN else []
+def _missing(state: ProposalState, policy: ConsensusPolicy) -> list[str]:
+    return missing(state.vote_count, state.candidates, policy) if state.proposal.status in OPEN else []

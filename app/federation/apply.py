@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from sqlite_utils import Database
 
-from app.access import audit
+from app.access import audit_store
 from app.federation import pending_store, store, versions_store
 from app.federation.decide import Change, ChangeKind, PullDecision, TextRef, decide, limits_of
 from app.federation.offer import AcceptedItem, RejectedItem, resolve_offer
@@ -17,7 +17,7 @@ from app.federation.status import PullFailure, PullResult
 from app.federation.upstream import UpstreamBase
 from app.http.timestamps import to_text
 from app.overlay.entries import recompute_overlay
-from app.rules.store import hold_rule, withdraw, yield_id
+from app.rules.store import store_rule, withdraw, yield_id
 
 AUTOMATIC = "federation"
 """How the audit log names pulls, which no particular person asks for."""
@@ -122,7 +122,7 @@ def apply_changes(
             withdraw(db, origin=upstream.origin, rule_id=change.rule_id, reason="upstream dropped it", at=at)
             continue
         yield_id(db, change.rule_id, at)
-        hold_rule(
+        store_rule(
             db,
             origin=upstream.origin,
             rule_id=change.rule_id,
@@ -177,7 +177,7 @@ def _audit(
             "held": result.held,
             "setAside": result.set_aside,
         }
-        audit.append(
+        audit_store.append(
             db, at=now, actor=AUTOMATIC, action="upstream.pull", target=name, detail={**numbers, **detail}
         )
 

@@ -9,10 +9,9 @@ from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 from sqlite_utils import Database
 
-from app.access import audit
+from app.access import audit_store
 from app.access.guards import require
-from app.access.principal import Actor
-from app.access.roles import Role
+from app.access.principal import Actor, Role
 from app.bundles.files import BundleFacts
 from app.bundles.format import MAX_BYTES
 from app.bundles.receipts import Receipt, write_receipt
@@ -117,7 +116,7 @@ def _audit_entry(upstream: BundleUpstream, force: bool, reason: str | None, acto
             "result": msgspec.to_builtins(result),
             "reason": reason,
         }
-        audit.append(
+        audit_store.append(
             db,
             at=actor.at,
             actor=actor.name,

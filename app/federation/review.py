@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from app.access import audit
+from app.access import audit_store
 from app.access.principal import Actor
 from app.federation import pending_store, store
 from app.federation.apply import MAX_NAMED, apply_changes
@@ -63,7 +63,7 @@ def _audit(
     db: Database, upstream: UpstreamBase, action: str, ids: Sequence[str], actor: Actor, reason: str | None
 ) -> None:
     detail: dict[str, Any] = {"count": len(ids), "rules": list(ids[:MAX_NAMED])}
-    audit.append(
+    audit_store.append(
         db,
         at=actor.at,
         actor=actor.name,

@@ -10,8 +10,7 @@ from litestar.params import PathParameter, QueryParameter
 from msgspec import Meta
 
 from app.access.guards import require
-from app.access.principal import Actor
-from app.access.roles import Role
+from app.access.principal import Actor, Role
 from app.federation.errors import FederationError, PendingChangesMoved, UnknownChange, UnknownUpstream
 from app.federation.pending_store import PendingChange, PendingState
 from app.federation.service import Federation
@@ -21,7 +20,7 @@ from app.http.envelope import Answer
 from app.http.paging import Page, cursor_for, page_of_rows, paged
 from app.http.problem import Problem, bad_request, conflict, not_found
 from app.http.requests import JsonBody
-from app.rules.difference import FieldChange, field_changes
+from app.rules.compare import FieldChange, field_changes
 from app.sandbox import Sandbox, SandboxClosed, SandboxError
 
 MAX_NAMED = 20_000

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from app.access import audit
+from app.access import audit_store
 from app.access.principal import Actor
 from app.federation import pending_store, review, store, versions_store
 from app.federation.apply import AUTOMATIC, WriteAudit
@@ -252,7 +252,7 @@ def is_remote(upstream: Upstream) -> bool:
 
 def _withdraw_unconfigured(db: Database, upstreams: Sequence[Upstream], now: datetime) -> None:
     for name, count in store.drop_unconfigured(db, upstreams, to_text(now)).items():
-        audit.append(
+        audit_store.append(
             db, at=now, actor=AUTOMATIC, action="upstream.removed", target=name, detail={"withdrawn": count}
         )
 

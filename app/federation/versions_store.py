@@ -107,7 +107,7 @@ def move_up(db: Database, origin: str, version: int) -> None:
 def list_versions(db: Database, upstream: str, page: Page) -> list[UpstreamVersion]:
     """List versions of an upstream, newest first, one more than `page.limit` when there is a next page."""
     rows = db.execute(
-        f"SELECT id, label, digest, total, first_seen, last_seen, id IN ({_IN_USE}) FROM upstream_version"  # noqa: S608
+        f"SELECT id, label, digest, total, first_seen, last_seen, id IN ({_IN_USE}) FROM upstream_version"
         " WHERE upstream = ? AND id < CAST(? AS INTEGER) ORDER BY id DESC LIMIT ?",
         [upstream, page.after[0] if page.after else str(1 << 62), page.limit + 1],
     )
@@ -121,7 +121,7 @@ def drop_unused_versions(db: Database, upstream: str, keep: int) -> int:
     name of its version.
     """
     unused = db.execute(
-        f"SELECT id FROM upstream_version WHERE upstream = ? AND id NOT IN ({_IN_USE})"  # noqa: S608
+        f"SELECT id FROM upstream_version WHERE upstream = ? AND id NOT IN ({_IN_USE})"
         " AND id NOT IN (SELECT id FROM upstream_version WHERE upstream = ? ORDER BY id DESC LIMIT ?)",
         [upstream, upstream, keep],
     ).fetchall()
@@ -134,13 +134,13 @@ def drop_unused_versions(db: Database, upstream: str, keep: int) -> int:
 
 def unused_texts(db: Database) -> list[str]:
     """Return the digests of texts that no rule, publication, version, held change or overlay entry refers to."""
-    return [row[0] for row in db.execute(f"SELECT digest FROM rule_text AS t WHERE {_UNUSED}")]  # noqa: S608
+    return [row[0] for row in db.execute(f"SELECT digest FROM rule_text AS t WHERE {_UNUSED}")]
 
 
 def drop_texts(db: Database, digests: Sequence[str]) -> int:
     """Drop those of these texts (at most `STEP`) that are still unused; return how many."""
     places = ", ".join("?" * len(digests))
     return db.execute(
-        f"DELETE FROM rule_text AS t WHERE t.digest IN ({places}) AND {_UNUSED}",  # noqa: S608 (constants)
+        f"DELETE FROM rule_text AS t WHERE t.digest IN ({places}) AND {_UNUSED}",
         list(digests),
     ).rowcount

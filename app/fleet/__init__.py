@@ -1,1 +1,1 @@
-"""Fleet."""
+"""The fleet: agents and devices, and what each version of the stock Guard does and needs."""

@@ -1,41 +1,37 @@
-"""The fleet over HTTP: agents that speak to a manager, heartbeats of devices, and the view of it all."""
+"""The fleet over HTTP: agents that speak to a manager, heartbeats of devices, and the view of all agents."""
 
-import contextlib
-from typing import Any, Literal
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import get, post
-from litestar.params import FromPath
+from litestar.di import NamedDependency
+from litestar.params import FromQuery, PathParameter
 from litestar.response import Response
-from sqlite_utils import Database
 
-from app.access.guards import instant_of, principal_of, public, require
-from app.access.roles import Role
-from app.fleet.agents import FleetAgent, SelfReport, Standing, stale_limit
-from app.fleet.manager import (
-    AgentEvent,
+from app.access.gatekeeper import Gatekeeper
+from app.access.guards import public, require
+from app.access.principal import Principal, Role
+from app.fleet.agents import (
     AgentHeartbeat,
     AgentRegistration,
     DeviceHeartbeat,
-    of_device,
-    of_heartbeat,
-    of_registration,
-    threat_of,
+    FleetAgent,
+    SyncState,
+    report_of_device,
+    report_of_heartbeat,
+    report_of_registration,
 )
-from app.fleet.store import find_agent, keep_report, list_fleet, totals, write_sightings
-from app.http.envelope import JSON, AnyRequest, answer
-from app.http.paging import page_of
-from app.http.problem import Problem, bad_request, not_found
-from app.http.timestamps import to_text
-from app.http.tolerant import read_one
-from app.intel.reports.routes import reporter
-from app.intel.reports.threats import Cleaner
-from app.intel.service import Received
-from app.storage import StorageUnavailable
+from app.fleet.service import Fleet
+from app.http.envelope import JSON, Answer
+from app.http.paging import Page, page_of_rows, paged
+from app.http.problem import Problem, not_found
+from app.http.requests import TolerantBody
+from app.privacy.anonymisation import Pseudonyms
 
 MANAGED = "manager-channel"
 """The label of keys given out here; a host name has no place in the audit log, where nothing can be erased."""
-STANDINGS: tuple[Standing, ...] = ("current", "behind", "never")
+AgentId = Annotated[str, PathParameter(schema_extra={"minLength": 1})]
 Stale = Literal["yes", "no"]
 _agents = [require(Role.AGENT)]
 _admins = [require(Role.ADMIN)]
@@ -49,21 +45,24 @@ class RegisteredAgent(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Recorded(msgspec.Struct, frozen=True):
-    """A report was taken."""
+    """The answer to a report; `recorded` is false when it was counted before."""
 
     recorded: bool
 
 
 @post("/api/agents/register", guards=[public()])
-async def register_agent(request: AnyRequest) -> Response[bytes]:
+async def register_agent(
+    gatekeeper: NamedDependency[Gatekeeper],
+    fleet: NamedDependency[Fleet],
+    data: TolerantBody[AgentRegistration],
+    principal: NamedDependency[Principal],
+    now: NamedDependency[datetime],
+) -> Response[RegisteredAgent]:
     """Let an agent register with its manager, by the same policy as `/api/clients/register`."""
-    body = await read_one(request, AgentRegistration)
-    record, token = await request.app.state.gatekeeper.register(
-        MANAGED, principal_of(request).address, instant_of(request)
-    )
-    await _keep(request, record.id, of_registration(body))
+    record, token = await gatekeeper.register(MANAGED, principal.address, now)
+    await fleet.keep_report(record.id, report_of_registration(data), now)
     return Response(
-        msgspec.json.encode(RegisteredAgent(record.id, token)),
+        RegisteredAgent(record.id, token),
         status_code=201,
         media_type=JSON,
         headers={"Cache-Control": "no-store"},
@@ -71,98 +70,66 @@ async def register_agent(request: AnyRequest) -> Response[bytes]:
 
 
 @post("/api/agents/{agent_id:str}/heartbeat", guards=_agents, status_code=200)
-async def agent_heartbeat(request: AnyRequest, agent_id: FromPath[str]) -> Response[bytes]:
-    """How an agent is; stock Guards say so every 30 seconds."""
-    body = await read_one(request, AgentHeartbeat)
-    _only_its_own(request, agent_id)
-    await _keep(request, agent_id, of_heartbeat(body))
-    return answer(request, Recorded(True))
-
-
-@post("/api/agents/{agent_id:str}/events", guards=_agents, status_code=201)
-async def agent_event(request: AnyRequest, agent_id: FromPath[str]) -> Response[bytes]:
-    """An event that an agent saw. It comes raw; what a threat report has is kept of it, masked, and nothing else."""
-    body = await read_one(request, AgentEvent)
-    _only_its_own(request, agent_id)
-    intel, now = request.app.state.intel, instant_of(request)
-    threats = [] if body.is_benign else [threat_of(body, Cleaner(intel.pseudonyms, now))]
-    await intel.keep_threats("manager", Received(threats, clean=int(body.is_benign)), reporter(request), now)
-    return answer(request, Recorded(True), status=201)
+async def agent_heartbeat(
+    fleet: NamedDependency[Fleet],
+    agent_id: AgentId,
+    data: TolerantBody[AgentHeartbeat],
+    principal: NamedDependency[Principal],
+    now: NamedDependency[datetime],
+) -> Recorded:
+    """Keep how an agent is; stock Guards report it every 30 seconds."""
+    require_own_key(principal, agent_id)
+    await fleet.keep_report(agent_id, report_of_heartbeat(data), now)
+    return Recorded(True)
 
 
 @post("/api/devices/heartbeat", guards=_agents, status_code=200)
-async def device_heartbeat(request: AnyRequest) -> Response[bytes]:
-    """How a host is, as Guards 1.5.5 to 1.6.1 say it; whose host it is, the key says."""
-    body = await read_one(request, DeviceHeartbeat)
-    await _keep(request, principal_of(request).key_id, of_device(body, request.app.state.intel.pseudonyms))
-    return answer(request, Recorded(True))
+async def device_heartbeat(
+    fleet: NamedDependency[Fleet],
+    pseudonyms: NamedDependency[Pseudonyms],
+    data: TolerantBody[DeviceHeartbeat],
+    principal: NamedDependency[Principal],
+    now: NamedDependency[datetime],
+) -> Recorded:
+    """Keep how a host is, as Guards 1.5.5 to 1.6.1 report it; the key says whose host it is."""
+    await fleet.keep_report(principal.key_id, report_of_device(data, pseudonyms), now)
+    return Recorded(True)
 
 
-@get("/api/admin/fleet", guards=_admins)
-async def show_fleet(request: AnyRequest) -> Response[bytes]:
-    """Enrolled agents with a valid key, the newest key first: `standing=current|behind|never`, `stale=yes|no`.
+@get("/api/admin/fleet", guards=_admins, dependencies=paged(2))
+async def show_fleet(
+    fleet: NamedDependency[Fleet],
+    page: NamedDependency[Page],
+    now: NamedDependency[datetime],
+    standing: FromQuery[SyncState | None] = None,
+    stale: FromQuery[Stale | None] = None,
+) -> Answer[list[FleetAgent]]:
+    """List agents with a valid key, the newest key first: `standing=current|behind|never`, `stale=yes|no`.
 
     `meta.serial` is the publication that is served; the first page also has `meta.totals` of the whole fleet.
     """
-    query = request.query_params
-    page = page_of(query)
-    standing = _choice(query.get("standing"), "standing", STANDINGS)
-    stale = _choice(query.get("stale"), "stale", ("yes", "no"))
-    terms = await _terms(request)
-
-    def read(db: Database) -> tuple[list[FleetAgent], str | None, dict[str, Any]]:
-        agents, following = list_fleet(db, page, standing=standing, stale=stale, **terms)
-        whole = {} if page.after else {"totals": msgspec.to_builtins(totals(db, **terms))}
-        return agents, following, whole
-
-    agents, following, whole = await request.app.state.storage.read(read)
-    return answer(request, agents, meta={"next": following, "serial": terms["newest"], **whole})
+    found = await fleet.page(page, standing, stale, now)
+    meta: dict[str, Any] = {"serial": found.serial}
+    if found.totals is not None:
+        meta["totals"] = found.totals
+    return page_of_rows(found.agents, page, lambda agent: (agent.issued_at, agent.id), meta=meta)
 
 
 @get("/api/admin/fleet/{agent_id:str}", guards=_admins)
-async def show_agent(request: AnyRequest, agent_id: FromPath[str]) -> Response[bytes]:
-    """One agent, by the id of its key."""
-    terms = await _terms(request)
-    agent = await request.app.state.storage.read(lambda db: find_agent(db, agent_id, **terms))
+async def show_agent(
+    fleet: NamedDependency[Fleet], agent_id: AgentId, now: NamedDependency[datetime]
+) -> FleetAgent:
+    """Return one agent, by the id of its key."""
+    agent = await fleet.find(agent_id, now)
     if agent is None:
         raise not_found("No agent has a valid key with this id.")
-    return answer(request, agent)
+    return agent
 
 
-async def _terms(request: AnyRequest) -> dict[str, Any]:
-    """What the fleet is held against; what was seen until now is written first, unless the disk is full."""
-    state, now = request.app.state, instant_of(request)
-    with contextlib.suppress(StorageUnavailable):
-        await write_sightings(state.storage, state.gatekeeper.sightings)
-    edition = state.publisher.edition
-    return {
-        "newest": edition.serial if edition is not None else 0,
-        "now": to_text(now),
-        "limit": stale_limit(now, state.config.fleet),
-    }
-
-
-async def _keep(request: AnyRequest, key_id: str, report: SelfReport) -> None:
-    at = to_text(instant_of(request))
-    await request.app.state.storage.write(lambda db: keep_report(db, key_id, report, at))
-
-
-def _only_its_own(request: AnyRequest, agent_id: str) -> None:
-    if principal_of(request).key_id != agent_id:
+def require_own_key(principal: Principal, agent_id: str) -> None:
+    """Raise `Problem` 403 unless the request comes with the agent's own key."""
+    if principal.key_id != agent_id:
         raise Problem(403, "An agent may speak for itself only: this id belongs to another key.")
 
 
-def _choice(text: str | None, name: str, allowed: tuple[Any, ...]) -> Any:
-    if text is not None and text not in allowed:
-        raise bad_request(f"{name}: one of {', '.join(allowed)}", name)
-    return text
-
-
-fleet_handlers = [
-    register_agent,
-    agent_heartbeat,
-    agent_event,
-    device_heartbeat,
-    show_fleet,
-    show_agent,
-]
+fleet_handlers = [register_agent, agent_heartbeat, device_heartbeat, show_fleet, show_agent]

@@ -1,20 +1,16 @@
-"""The SQL of the fleet: when keys were seen and served, and what agents say of their hosts."""
+"""The SQL of the fleet: when keys were used and served (table `sighting`), and what agents report of their hosts."""
 
 from collections.abc import Sequence
-from operator import attrgetter
 from typing import Any, Literal
 
 import msgspec
 from sqlite_utils import Database
 
-from app.access.sightings import Sighting, Sightings
-from app.fleet.agents import FleetAgent, FleetTotals, SelfReport, Standing, is_stale, standing_of
-from app.http.paging import Page, cursor_for
+from app.access.key_activity import LastUse
+from app.fleet.agents import FleetAgent, FleetTotals, SelfReport, SyncState, is_stale, sync_state_of
+from app.http.paging import Page
 from app.http.timestamps import to_text
-from app.storage import Storage
-
-BATCH = 500
-"""Sightings written in one transaction: a fleet of 100,000 must not keep other writes waiting."""
+from app.privacy.personal_data import Expiry, PersonalData, Rows
 
 _REPORT = SelfReport.__struct_fields__
 _COLUMNS = (
@@ -25,7 +21,7 @@ _AGENTS = (
     " FROM key k LEFT JOIN sighting s ON s.key_id = k.id LEFT JOIN agent_report r ON r.key_id = k.id"
     " WHERE k.role = 'agent' AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > :now)"
 )
-_STANDING: dict[Standing, str] = {
+_SYNC_STATE: dict[SyncState, str] = {
     "current": "s.serial >= :newest",
     "behind": "s.serial < :newest",
     "never": "s.serial IS NULL",
@@ -33,22 +29,14 @@ _STANDING: dict[Standing, str] = {
 _STALE = "coalesce(s.seen_at, k.issued_at) < :limit"
 
 
-async def write_sightings(storage: Storage, sightings: Sightings) -> None:
-    """Write what was seen since the last time, in the order of the table: neighbours are on the same pages."""
-    found = sorted(sightings.flush(), key=attrgetter("key_id"))
-    for start in range(0, len(found), BATCH):
-        batch = found[start : start + BATCH]
-        await storage.write(lambda db, batch=batch: keep_sightings(db, batch))  # type: ignore[misc]
+def keep_activity(db: Database, activity: Sequence[LastUse]) -> None:
+    """Update the records of these keys.
 
-
-def keep_sightings(db: Database, sightings: Sequence[Sighting]) -> None:
-    """Bring the records of these keys up to date.
-
-    One statement for all: one a row would take the interpreter from whoever is being answered, each time again.
+    One statement for all of them: one for each row would take the interpreter from other requests each time.
     """
     rows = [
-        (s.key_id, to_text(s.seen_at), s.serial, to_text(s.served_at) if s.served_at else None)
-        for s in sightings
+        (a.key_id, to_text(a.seen_at), a.serial, to_text(a.served_at) if a.served_at else None)
+        for a in activity
     ]
     db.conn.execute(
         "INSERT INTO sighting (key_id, seen_at, serial, served_at)"
@@ -61,7 +49,7 @@ def keep_sightings(db: Database, sightings: Sequence[Sighting]) -> None:
 
 
 def keep_report(db: Database, key_id: str, report: SelfReport, at: str) -> None:
-    """Remember what an agent says of its host; what it does not mention stays as it was."""
+    """Keep what an agent reports of its host; what it does not mention stays as it was."""
     names, marks = ", ".join(_REPORT), ", ".join("?" * len(_REPORT))
     kept = ", ".join(f"{name} = coalesce(excluded.{name}, {name})" for name in _REPORT)
     db.conn.execute(
@@ -71,23 +59,23 @@ def keep_report(db: Database, key_id: str, report: SelfReport, at: str) -> None:
     )
 
 
-def list_fleet(
+def list_agents(
     db: Database,
     page: Page,
     *,
     newest: int,
     now: str,
     limit: str,
-    standing: Standing | None = None,
+    sync_state: SyncState | None = None,
     stale: Literal["yes", "no"] | None = None,
-) -> tuple[list[FleetAgent], str | None]:
-    """One page of agents with a valid key, the newest key first, with the cursor of the next one.
+) -> list[FleetAgent]:
+    """Return agents with a valid key, the newest key first: up to one more than `page.limit`, if there are more.
 
     `newest` is the serial that is served; `limit` the instant from which on an agent is not stale.
     """
     clauses, values = list[str](), _values(newest, now, limit)
-    if standing is not None:
-        clauses.append(_STANDING[standing])
+    if sync_state is not None:
+        clauses.append(_SYNC_STATE[sync_state])
     if stale is not None:
         clauses.append(_STALE if stale == "yes" else f"NOT {_STALE}")
     if page.after is not None:
@@ -97,14 +85,12 @@ def list_fleet(
     rows = db.conn.execute(
         f"SELECT {_COLUMNS}{_AGENTS}{where} ORDER BY k.issued_at DESC, k.id DESC LIMIT :rows",
         values | {"rows": page.limit + 1},
-    ).fetchall()
-    agents = [_agent(row, newest, limit) for row in rows[: page.limit]]
-    more = len(rows) > page.limit
-    return agents, cursor_for([agents[-1].issued_at, agents[-1].id]) if more else None
+    )
+    return [_agent(row, newest, limit) for row in rows]
 
 
 def find_agent(db: Database, key_id: str, *, newest: int, now: str, limit: str) -> FleetAgent | None:
-    """The agent with this valid key."""
+    """Return the agent with this valid key, or None."""
     row = db.conn.execute(
         f"SELECT {_COLUMNS}{_AGENTS} AND k.id = :id",
         _values(newest, now, limit) | {"id": key_id},
@@ -112,9 +98,9 @@ def find_agent(db: Database, key_id: str, *, newest: int, now: str, limit: str) 
     return None if row is None else _agent(row, newest, limit)
 
 
-def totals(db: Database, *, newest: int, now: str, limit: str) -> FleetTotals:
-    """How the fleet stands as a whole."""
-    counts = [f"sum({clause})" for clause in (*_STANDING.values(), _STALE)]
+def fleet_totals(db: Database, *, newest: int, now: str, limit: str) -> FleetTotals:
+    """Return how many agents of the whole fleet are in each state."""
+    counts = [f"sum({clause})" for clause in (*_SYNC_STATE.values(), _STALE)]
     row = db.conn.execute(
         f"SELECT count(*), {', '.join(counts)}{_AGENTS}",
         _values(newest, now, limit),
@@ -122,25 +108,34 @@ def totals(db: Database, *, newest: int, now: str, limit: str) -> FleetTotals:
     return FleetTotals(*(value or 0 for value in row))
 
 
-def export_agent(db: Database, subject: str) -> list[dict[str, Any]]:
-    """Everything kept here of the keys of one subject."""
-    rows = db.conn.execute(
-        "SELECT s.key_id, s.seen_at, s.serial, s.served_at FROM sighting s JOIN key k ON k.id = s.key_id"
-        " WHERE k.subject = ? ORDER BY s.key_id",
+def count_agents_seen(db: Database, since: str) -> int:
+    """Return how many identities have a valid agent key that was used since an instant."""
+    row = db.conn.execute(
+        "SELECT count(DISTINCT k.subject) FROM sighting s JOIN key k ON k.id = s.key_id"
+        " WHERE k.role = 'agent' AND k.revoked_at IS NULL AND s.seen_at >= ?",
+        [since],
+    ).fetchone()
+    return int(row[0])
+
+
+def export_agent(db: Database, subject: str) -> Rows:
+    """Return everything kept here of the keys of one subject."""
+    used = db.query(
+        "SELECT s.key_id AS keyId, s.seen_at AS seenAt, s.serial, s.served_at AS servedAt"
+        " FROM sighting s JOIN key k ON k.id = s.key_id WHERE k.subject = ? ORDER BY s.key_id",
         [subject],
     )
-    found = [dict(zip(("keyId", "seenAt", "serial", "servedAt"), row, strict=True)) for row in rows]
-    names = ("key_id", "at", *_REPORT)
-    rows = db.conn.execute(
-        f"SELECT {', '.join(f'r.{name}' for name in names)} FROM agent_report r JOIN key k ON k.id = r.key_id"
+    names = ", ".join(f"r.{name}" for name in ("key_id", "at", *_REPORT))
+    reported = db.query(
+        f"SELECT {names} FROM agent_report r JOIN key k ON k.id = r.key_id"
         " WHERE k.subject = ? ORDER BY r.key_id",
         [subject],
     )
-    return found + [dict(zip(names, row, strict=True)) for row in rows]
+    return [*used, *reported]
 
 
 def erase_agent(db: Database, subject: str) -> int:
-    """Forget all of that; the keys themselves stay, and a key that is used is seen again. Returns rows."""
+    """Delete all of that; the keys themselves stay, and a key that is used is seen again. Return how many rows."""
     mine = "WHERE key_id IN (SELECT id FROM key WHERE subject = ?)"
     return sum(
         db.conn.execute(f"DELETE FROM {table} {mine}", [subject]).rowcount
@@ -149,11 +144,20 @@ def erase_agent(db: Database, subject: str) -> int:
 
 
 def purge_agents(db: Database, before: str) -> int:
-    """Forget what was last said and seen before an instant. Returns rows."""
+    """Delete what was last reported and seen before an instant. Return how many rows."""
     return (
         db.conn.execute("DELETE FROM sighting WHERE seen_at < ?", [before]).rowcount
         + db.conn.execute("DELETE FROM agent_report WHERE at < ?", [before]).rowcount
     )
+
+
+FLEET_DATA = PersonalData(
+    export=lambda db, subject: {"fleet": export_agent(db, subject)},
+    erase=lambda db, subject, _at: {"fleet": erase_agent(db, subject)},
+    expiries=(
+        Expiry("fleet", lambda policy: policy.fleet_days, lambda db, before, _at: purge_agents(db, before)),
+    ),
+)
 
 
 def _values(newest: int, now: str, limit: str) -> dict[str, Any]:
@@ -170,7 +174,7 @@ def _agent(row: tuple[Any, ...], newest: int, limit: str) -> FleetAgent:
         issued_at=issued_at,
         last_seen=seen_at,
         stale=is_stale(seen_at, issued_at, limit),
-        standing=standing_of(serial, newest),
+        standing=sync_state_of(serial, newest),
         serial=serial,
         served_at=served_at,
         reported_at=reported_at,

@@ -21,7 +21,7 @@ class _Refused(ValueError):
 
 
 async def read_body(request: AnyRequest, kind: type[T]) -> T:
-    """The body as `kind` (a `msgspec.Struct`); unknown fields are ignored, as every real client expects.
+    """Return the body as `kind` (a `msgspec.Struct`); unknown fields are ignored, as every real client expects.
 
     Raises `Problem` 400 that names the field at fault for what is not UTF-8, not JSON, nested too deeply,
     repeats a key, lacks a field or has one of another type.
@@ -117,6 +117,6 @@ def validation_problem(message: str, document: Any) -> Problem:
 
 
 def kind_of(document: Any) -> str:
-    """What a JSON value is, in words: `a list`, `a number`, `null`."""
+    """Return what a JSON value is, in words: `a list`, `a number`, `null`."""
     names = {list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
     return names.get(type(document), "null")

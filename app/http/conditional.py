@@ -7,7 +7,7 @@ from app.http.timestamps import from_http_date
 
 
 def is_current(headers: Mapping[str, str], etag: str, last_modified: datetime) -> bool:
-    """True when a GET or HEAD may be answered with 304.
+    """Return True when a GET or HEAD may be answered with 304.
 
     `If-None-Match` decides alone when present (RFC 9110 13.2.2), by weak comparison, with lists and `*`.
     """

@@ -54,7 +54,7 @@ class Answer(Response[T]):
 def answer(
     request: AnyRequest, data: Any = None, *, meta: dict[str, Any] | None = None, status: int = 200
 ) -> Response[bytes]:
-    """A success: `{"ok": true, "data": ..., "meta": ..., "request_id": ...}`, never cached by anybody."""
+    """Return a success: `{"ok": true, "data": ..., "meta": ..., "request_id": ...}`, never cached by anybody."""
     body: dict[str, Any] = {"ok": True, "data": data}
     if meta is not None:
         body["meta"] = meta
@@ -65,7 +65,7 @@ def answer(
 
 
 def refusal(request_identity: str, problem: Problem) -> Response[bytes]:
-    """A failure: `{"ok": false, "error": ..., "detail": ..., "request_id": ...}`."""
+    """Return a failure: `{"ok": false, "error": ..., "detail": ..., "request_id": ...}`."""
     return Response(
         encode_refusal(request_identity, problem),
         status_code=problem.status,
@@ -75,7 +75,7 @@ def refusal(request_identity: str, problem: Problem) -> Response[bytes]:
 
 
 def encode_refusal(request_identity: str, problem: Problem) -> bytes:
-    """The body of a failure; `detail` is left out when there is none."""
+    """Return the body of a failure; `detail` is left out when there is none."""
     body: dict[str, Any] = {"ok": False, "error": problem.error}
     if problem.detail is not None:
         body["detail"] = problem.detail
@@ -84,6 +84,6 @@ def encode_refusal(request_identity: str, problem: Problem) -> bytes:
 
 
 def request_id(request: AnyRequest) -> str:
-    """The id that the edge gave this request; also in `X-Request-Id` and in the log."""
+    """Return the id that the edge gave this request; also in `X-Request-Id` and in the log."""
     identity: str = request.scope["state"].get("request_id", "")
     return identity

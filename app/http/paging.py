@@ -3,7 +3,7 @@
 import base64
 import binascii
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from litestar.di import Provide
@@ -39,28 +39,21 @@ def paged(key_parts: int) -> dict[str, Provide]:
     return {"page": Provide(page, sync_to_thread=False)}
 
 
-def page_of_rows(rows: Sequence[T], page: Page, key: Callable[[T], Sequence[str]]) -> Answer[list[T]]:
+def page_of_rows(
+    rows: Sequence[T], page: Page, key: Callable[[T], Sequence[str]], *, meta: Mapping[str, Any] | None = None
+) -> Answer[list[T]]:
     """Return the answer that shows one page; `meta.next` is the cursor of the next, null on the last.
 
     `rows` are read with `LIMIT page.limit + 1`: the one too many says that there is a next page, and is not shown.
-    `key` gives the sort key of a row.
+    `key` gives the sort key of a row; `meta` is added to the answer's.
     """
     shown = list(rows[: page.limit])
     following = cursor_for(key(shown[-1])) if len(rows) > page.limit else None
-    return Answer(shown, meta={"next": following})
-
-
-def page_of(query: Mapping[str, str], key_parts: int = 2) -> Page:
-    """Read `limit` and `cursor`; raises `Problem` 400 that names the parameter at fault."""
-    text = query.get("limit", str(DEFAULT_LIMIT))
-    if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= MAX_LIMIT):
-        raise bad_request(f"limit: a whole number from 1 to {MAX_LIMIT}", "limit")
-    cursor = query.get("cursor")
-    return Page(int(text), None if cursor is None else _sort_key(cursor, key_parts))
+    return Answer(shown, meta={"next": following, **(meta or {})})
 
 
 def cursor_for(key: Sequence[str]) -> str:
-    """The cursor that continues after the row with this sort key."""
+    """Return the cursor that continues after the row with this sort key."""
     return base64.urlsafe_b64encode(msgspec.json.encode(list(key))).decode("ascii").rstrip("=")
 
 

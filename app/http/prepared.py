@@ -47,7 +47,7 @@ class PreparedBody:
         return cls(plain, gzip, crc)
 
     def finish_gzip(self, tail: bytes) -> bytes:
-        """The last bytes of the gzip body (`tail` of at most 65,535 bytes)."""
+        """Return the last bytes of the gzip body (`tail` of at most 65,535 bytes)."""
         size = len(tail)
         block = struct.pack("<BHH", 1, size, size ^ 0xFFFF) + tail
         length = (len(self.plain) + size) & 0xFFFFFFFF
@@ -95,7 +95,7 @@ class Prepared:
 
 
 def accepts_gzip(header: str) -> bool:
-    """Does `Accept-Encoding` ask for gzip (RFC 9110 12.5.3)? Without the header: no, as stock Guards need.
+    """Return whether `Accept-Encoding` asks for gzip (RFC 9110 12.5.3); it does not when the header is missing.
 
     `*` stands for the codings that are not named, in whatever order they come.
     """

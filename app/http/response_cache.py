@@ -1,8 +1,8 @@
-"""Answers that are built when their data changed, not when somebody asks for them.
+"""Cache of list responses: built when the data has changed, not for each request.
 
-Where a whole fleet reports, data changes a hundred times a second. So no more than a `SHARE` of the time goes into
-reading what reports changed; meanwhile whoever asks gets the answers there are. Small lists are renewed with each
-report, large ones each few seconds.
+Where a whole fleet reports, the data changes a hundred times a second. Therefore at most `REFRESH_DUTY_CYCLE` of the
+time is spent on reloading data that reports have changed; in between, requests get the responses there are. Small
+lists are reloaded after each report, large ones every few seconds.
 """
 
 import asyncio
@@ -23,42 +23,43 @@ from app.http.prepared import Headers, NotModified, Prepared, PreparedBody, acce
 from app.storage import Storage
 
 T = TypeVar("T")
-PAGES = 64
-"""Different questions whose answers are kept; clients ask one or two."""
+MAX_RESPONSES = 64
+"""How many responses one cache keeps, one for each distinct query; clients send one or two queries."""
 
-SHARE = 0.02
-"""Of the time, for renewals after reports. Guards ask every five minutes, and reading 1,500 skills and building their
-pages takes 0.2 s of a busy interpreter (measured)."""
-SAVED_SECONDS = 0.4
-"""Of what was not used: so much reading may follow at once."""
-OVERDRAWN_SECONDS = 0.2
-"""How far a slow reading can use it up: the next one is due within ten seconds."""
+REFRESH_DUTY_CYCLE = 0.02
+"""The share of the time that reloads after reports may take. Guards ask every five minutes, and reading 1,500 skills
+and rendering their responses takes 0.2 s of a busy interpreter (measured)."""
+REFRESH_BURST_SECONDS = 0.4
+"""The most reload time that is saved up while none is used; a burst of reports may use it at once."""
+REFRESH_DEBT_SECONDS = 0.2
+"""The most reload time that one slow reload can be in debt with; it is paid back within ten seconds."""
 
-_EVER = datetime.max.replace(tzinfo=UTC)
-"""No `If-Modified-Since` is after it: a list can change twice in a second, so only the ETag decides."""
+NO_LAST_MODIFIED = datetime.max.replace(tzinfo=UTC)
+"""Stands for the time of change where no Last-Modified is sent: no `If-Modified-Since` is later, so only the ETag
+decides. A list can change twice in a second, which Last-Modified could not tell apart."""
 
 
 @dataclass(frozen=True, slots=True)
-class BookPage:
-    """One answer: its body up to what is of the request alone, and its validator."""
+class CachedResponse:
+    """One response: its body up to the part that belongs to the request, and its ETag."""
 
     body: PreparedBody
     etag: str
 
     @classmethod
-    def of(cls, content: bytes) -> "BookPage":
+    def of(cls, content: bytes) -> "CachedResponse":
         """Compress and digest `content`."""
         return cls(PreparedBody.prepare(content), f'W/"{hashlib.sha256(content).hexdigest()[:32]}"')
 
     def answer(self, request: AnyRequest, media: bytes, rest: bytes) -> ASGIApp:
-        """The whole answer, ending in `rest`, or a 304."""
+        """Return the whole response, ending in `rest`, or a 304."""
         sent: dict[str, str] = request.scope["state"]["headers"]
         headers: Headers = (
             (b"etag", self.etag.encode("ascii")),
             (b"cache-control", b"private, no-cache"),
             (b"vary", b"Authorization, Accept-Encoding"),
         )
-        if is_current(sent, self.etag, _EVER):
+        if is_current(sent, self.etag, NO_LAST_MODIFIED):
             return NotModified(headers)
         if accepts_gzip(sent.get("accept-encoding", "")):
             headers = (*headers, (b"content-encoding", b"gzip"))
@@ -66,10 +67,10 @@ class BookPage:
         return Prepared(headers, self.body.plain, rest, media)
 
 
-class Book(Generic[T]):
-    """One set of data in memory, read again after `changed` and `drifted`, and the pages made of it.
+class ResponseCache(Generic[T]):
+    """One set of data in memory, reloaded after `invalidate` and `mark_stale`, and the responses made of it.
 
-    `clock` is in seconds, as `time.monotonic`.
+    `clock` returns seconds, as `time.monotonic` does.
     """
 
     def __init__(
@@ -82,66 +83,67 @@ class Book(Generic[T]):
         self._load = load
         self._clock = clock
         self._generation = 0
-        self._read: tuple[int, T] | None = None
-        self._has_drifted = False
-        self._left, self._since = SAVED_SECONDS, clock()
-        self._pages: OrderedDict[Hashable, asyncio.Future[BookPage]] = OrderedDict()
-        self._reading = asyncio.Lock()
+        self._loaded: tuple[int, T] | None = None
+        self._is_stale = False
+        self._budget, self._budget_at = REFRESH_BURST_SECONDS, clock()
+        self._responses: OrderedDict[Hashable, asyncio.Future[CachedResponse]] = OrderedDict()
+        self._reloading = asyncio.Lock()
 
-    def changed(self) -> None:
-        """Say that the data is another now, for all who ask from here on; call it after the write is durable."""
+    def invalidate(self) -> None:
+        """Drop the data: every later request gets the present state. Call it after the write is durable."""
         self._generation += 1
 
-    def drifted(self) -> None:
-        """Say that reports changed the data: where many do, it is enough to know that soon."""
-        self._has_drifted = True
+    def mark_stale(self) -> None:
+        """Note that reports changed the data: it is reloaded when the duty cycle allows."""
+        self._is_stale = True
 
     async def current(self) -> T:
-        """The data as it is, read at most once for each change however many ask."""
+        """Return the data, loaded at most once for each change, however many requests ask."""
         if self._is_outdated():
-            async with self._reading:
+            async with self._reloading:
                 if self._is_outdated():
-                    await self._renew()
-        elif self._has_drifted and not self._reading.locked() and self._has_time():
-            # Only who finds it drifted waits; the others go on with what there is, if it drifts on meanwhile too.
-            async with self._reading:
-                await self._renew()
-                self._spent()
-        assert self._read is not None  # noqa: S101 (renewed above)
-        return self._read[1]
+                    await self._reload()
+        elif self._is_stale and not self._reloading.locked() and self._has_budget():
+            # Only the request that finds the data stale waits; the others go on with what there is, even if more
+            # reports arrive meanwhile.
+            async with self._reloading:
+                await self._reload()
+                self._spend_budget()
+        assert self._loaded is not None  # noqa: S101 (loaded above)
+        return self._loaded[1]
 
-    async def page(self, question: Hashable, build: Callable[[T], bytes]) -> BookPage:
-        """The answer to a question; `build` makes its content, in a thread, once for however many ask."""
+    async def response(self, query: Hashable, render: Callable[[T], bytes]) -> CachedResponse:
+        """Return the response to a query; `render` makes its content in a thread, once for all who ask."""
         data = await self.current()
-        pages = self._pages
-        page = pages.get(question)
-        if page is None or (page.done() and page.exception() is not None):
-            page = asyncio.ensure_future(asyncio.to_thread(lambda: BookPage.of(build(data))))
-            pages[question] = page
-            if len(pages) > PAGES:
-                pages.popitem(last=False)
-        pages.move_to_end(question)
-        return await asyncio.shield(page)
+        responses = self._responses
+        response = responses.get(query)
+        if response is None or (response.done() and response.exception() is not None):
+            response = asyncio.ensure_future(asyncio.to_thread(lambda: CachedResponse.of(render(data))))
+            responses[query] = response
+            if len(responses) > MAX_RESPONSES:
+                responses.popitem(last=False)
+        responses.move_to_end(query)
+        return await asyncio.shield(response)
 
     def _is_outdated(self) -> bool:
-        return self._read is None or self._read[0] != self._generation
+        return self._loaded is None or self._loaded[0] != self._generation
 
-    def _has_time(self) -> bool:
+    def _has_budget(self) -> bool:
         now = self._clock()
-        self._left = min(self._left + (now - self._since) * SHARE, SAVED_SECONDS)
-        self._since = now
-        return self._left > 0
+        saved = self._budget + (now - self._budget_at) * REFRESH_DUTY_CYCLE
+        self._budget, self._budget_at = min(saved, REFRESH_BURST_SECONDS), now
+        return self._budget > 0
 
-    def _spent(self) -> None:
+    def _spend_budget(self) -> None:
         now = self._clock()
-        self._left = max(self._left - (now - self._since), -OVERDRAWN_SECONDS)
-        self._since = now
+        self._budget = max(self._budget - (now - self._budget_at), -REFRESH_DEBT_SECONDS)
+        self._budget_at = now
 
-    async def _renew(self) -> None:
-        generation, self._has_drifted = self._generation, False
+    async def _reload(self) -> None:
+        generation, self._is_stale = self._generation, False
         try:
-            self._read = (generation, await self._storage.read(self._load))
+            self._loaded = (generation, await self._storage.read(self._load))
         except BaseException:
-            self._has_drifted = True
+            self._is_stale = True
             raise
-        self._pages = OrderedDict()
+        self._responses = OrderedDict()

@@ -29,7 +29,7 @@ def to_http_date(instant: datetime) -> str:
 
 
 def from_http_date(text: str) -> datetime | None:
-    """The instant of an HTTP date, or None when it is not one (RFC 9110 13.1.3: then ignore the header)."""
+    """Return the instant of an HTTP date, or None when it is not one (RFC 9110 13.1.3: then ignore the header)."""
     try:
         instant = parsedate_to_datetime(text)
     except (ValueError, TypeError, IndexError, OverflowError):

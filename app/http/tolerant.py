@@ -37,7 +37,7 @@ class Batch(Generic[T]):
 
 
 async def read_document(request: AnyRequest) -> Any:
-    """The body as a JSON object or list, decoded twice where a client encoded it twice.
+    """Return the body as a JSON object or list, decoded twice where a client encoded it twice.
 
     NUL and lone surrogates in texts become U+FFFD. Raises `Problem` 400 for everything else that is not JSON, and
     for null, numbers, booleans and plain text.
@@ -58,7 +58,7 @@ def parse_tolerantly(body: bytes) -> Any:
 
 
 async def read_one(request: AnyRequest, kind: type[T]) -> T:
-    """The body as one `kind` (a `msgspec.Struct`); unknown members are ignored, `"7"` is taken for a 7.
+    """Return the body as one `kind` (a `msgspec.Struct`); unknown members are ignored, `"7"` is taken for a 7.
 
     Raises `Problem` 400 that names the field at fault.
     """
@@ -74,7 +74,7 @@ def one_of(body: bytes, kind: type[T]) -> T:
 
 
 async def read_batch(request: AnyRequest, kind: type[T], member: str) -> Batch[T]:
-    """The items of a bare list, of the list `member` of an object, or the one object that the body is.
+    """Return the items of a bare list, of the list `member` of an object, or the one object that the body is.
 
     Raises `Problem` 400 when there are items and none can be understood (the reason is that of the first), 413 for
     more than `MAX_ITEMS`.
@@ -102,7 +102,7 @@ def batch_of(body: bytes, kind: type[T], member: str) -> Batch[T]:
 
 
 def items_of(document: Any, member: str) -> list[Any]:
-    """A list as it is, the list under `member`, or the object as the only item."""
+    """Return a list as it is, the list under `member`, or the object as the only item."""
     if isinstance(document, list):
         return document
     inner = document.get(member)

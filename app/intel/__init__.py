@@ -1,5 +1,5 @@
-"""What the fleet reports beside rules: threats, skills, indicators, and how the fleet itself is.
+"""What the fleet reports beside rules: threats, skills, indicators, telemetry; and the statistics of all of it.
 
 Stands on every other capability and is imported by none. Nothing is stored before `app.privacy.anonymisation` has
-seen it, and nothing counts that no enrolled identity stands behind (`app.consensus.independence`).
+processed it, and no report counts without an enrolled identity behind it (`app.consensus.votes`).
 """

@@ -16,8 +16,8 @@ from app.overlay import store
 from app.overlay.errors import EntryRefused
 from app.overlay.resolve import PARTNERS, DeclaredIn, OverlayAction, OverlayEntry, contradicts, resolve
 from app.overlay.texts import Replacement
+from app.rules.edit import with_severity
 from app.rules.inspect import inspect_text
-from app.rules.reseverity import with_severity
 from app.rules.store import put_text, text_of
 from app.rules.validate import Profile
 

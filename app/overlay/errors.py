@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from app.rules.local import Mistake
+from app.rules.local import RuleFileError
 
 
 class OverlayError(Exception):
@@ -24,6 +24,6 @@ class UnreadableText(OverlayError):
 class ReplacementRefused(OverlayError):
     """A text cannot replace a rule; `mistakes` has every reason, not just the first."""
 
-    def __init__(self, mistakes: Sequence[Mistake]) -> None:
+    def __init__(self, mistakes: Sequence[RuleFileError]) -> None:
         super().__init__(f"The text cannot replace a rule: {len(mistakes)} mistakes, see detail.")
         self.mistakes = list(mistakes)

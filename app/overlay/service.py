@@ -9,7 +9,7 @@ from typing import TypeVar
 import msgspec
 from sqlite_utils import Database
 
-from app.access import audit
+from app.access import audit_store
 from app.access.principal import Actor
 from app.http.timestamps import to_text
 from app.overlay import entries, store, views
@@ -18,7 +18,7 @@ from app.overlay.entries import OverlayDecision
 from app.overlay.errors import ReplacementRefused, UnreadableText
 from app.overlay.texts import check_replacement, compare_texts, read_replacement
 from app.overlay.views import OverlayComparison, OverlayEntrySummary
-from app.rules.look import look_at
+from app.rules.inspect import inspect_untrusted
 from app.sandbox import Sandbox, SandboxClosed, SandboxError
 from app.storage import Storage
 
@@ -88,7 +88,7 @@ class Overlays:
         """
         if text is not None:
             replacement = check_replacement(
-                decision.rule_id, "text", text, await self._in_sandbox(look_at, text)
+                decision.rule_id, "text", text, await self._in_sandbox(inspect_untrusted, text)
             )
             decision = msgspec.structs.replace(decision, replacement=replacement)
         at = to_text(actor.at)
@@ -176,6 +176,6 @@ _AUDITED = ("id", "action", "severity", "digest", "owner", "reason", "expires_at
 
 
 def _audit(db: Database, actor: Actor, action: str, target: str | None, detail: Mapping[str, object]) -> None:
-    audit.append(
+    audit_store.append(
         db, at=actor.at, actor=actor.name, action=action, target=target, detail=detail, address=actor.address
     )

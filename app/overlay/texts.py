@@ -6,11 +6,10 @@ import msgspec
 
 from app.overlay.config import ReplaceOverlay
 from app.overlay.errors import ReplacementRefused
-from app.rules.difference import FieldChange, three_way
-from app.rules.inspect import Inspection
-from app.rules.local import Mistake
-from app.rules.look import Look, look_at
-from app.rules.reseverity import with_severity
+from app.rules.compare import FieldChange, three_way
+from app.rules.edit import with_severity
+from app.rules.inspect import Inspection, InspectionResult, inspect_untrusted
+from app.rules.local import RuleFileError
 
 MAX_FILE_BYTES = 1 << 20
 """More than any rule text may have, so a text that is cut off here is refused as too long."""
@@ -48,26 +47,32 @@ def read_replacement(entry: ReplaceOverlay) -> Replacement:
     """
     path = entry.text_file
     if not Path(path).is_file():  # opening a pipe would wait for ever
-        raise ReplacementRefused([Mistake(path, "text", "there is no such file")])
+        raise ReplacementRefused([RuleFileError(path, "text", "there is no such file")])
     try:
         with Path(path).open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
         text = content.decode("utf-8")
     except OSError as error:
-        raise ReplacementRefused([Mistake(path, "text", f"cannot be read: {error.strerror}")]) from error
+        raise ReplacementRefused(
+            [RuleFileError(path, "text", f"cannot be read: {error.strerror}")]
+        ) from error
     except UnicodeDecodeError as error:
-        raise ReplacementRefused([Mistake(path, "text", f"is not UTF-8 (byte {error.start})")]) from error
-    return check_replacement(entry.rule, path, text, look_at(text))
+        raise ReplacementRefused(
+            [RuleFileError(path, "text", f"is not UTF-8 (byte {error.start})")]
+        ) from error
+    return check_replacement(entry.rule, path, text, inspect_untrusted(text))
 
 
-def check_replacement(rule_id: str, name: str, text: str, look: Look) -> Replacement:
+def check_replacement(rule_id: str, name: str, text: str, look: InspectionResult) -> Replacement:
     """Return a text that can be served as `rule_id`; raise `ReplacementRefused` with all that is wrong with it."""
     if look.inspection is None:
-        raise ReplacementRefused([Mistake(name, look.field, look.reason)])
-    mistakes = [Mistake(name, p.field, p.message) for p in look.inspection.problems]
+        raise ReplacementRefused([RuleFileError(name, look.field, look.reason)])
+    mistakes = [RuleFileError(name, p.field, p.message) for p in look.inspection.problems]
     facts = look.inspection.facts
     if facts is not None and facts.rule_id != rule_id:
-        mistakes.append(Mistake(name, "id", f"is {facts.rule_id}; a replacement keeps the id {rule_id}"))
+        mistakes.append(
+            RuleFileError(name, "id", f"is {facts.rule_id}; a replacement keeps the id {rule_id}")
+        )
     if mistakes or facts is None:
         raise ReplacementRefused(mistakes)
     return Replacement(text, look.inspection)

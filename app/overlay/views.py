@@ -18,7 +18,7 @@ from app.overlay.resolve import (
     state_of,
 )
 from app.overlay.texts import ComparedTexts
-from app.rules.difference import FieldChange
+from app.rules.compare import FieldChange
 from app.rules.store import text_of
 
 _UNUSABLE = {

@@ -1,4 +1,4 @@
-"""What is taken off a report before anything of it is stored. Pure: the instance's secret is passed in.
+"""Anonymisation of reports before anything of them is stored. Pure: the instance's secret is passed in.
 
 Addresses keep their network (IPv4 /16, IPv6 /48), instants their hour, names of people become pseudonyms, and
 every text is bounded and printable.
@@ -20,10 +20,10 @@ IPV6_PREFIX = 48
 PSEUDONYM_LENGTH = 16
 
 _SUSPECT = re.compile(r"[.:@/\\]")
-"""What every address, path and mail address has; most words that are reported have none of it."""
+"""Characters of which every address, path and mail address has one; most reported words have none."""
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff0-\uffff]+")
-"""Controls, and what reorders or hides text: it would lie to whoever reads it in a terminal or on a page."""
+"""Control characters, and characters that reorder or hide text in a terminal or on a page."""
 
 _IPV4_IN_TEXT = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w]|\.\d)")
 _IPV6_IN_TEXT = re.compile(
@@ -35,7 +35,7 @@ _MAIL_IN_TEXT = re.compile(r"[A-Za-z0-9._%+-]{1,64}@(?=[A-Za-z0-9-]{1,63}\.[A-Za
 
 @lru_cache(maxsize=8192)
 def masked_address(text: str) -> str | None:
-    """The network that an address lies in, as `203.0.0.0/16` or `2001:db8:1::/48`; None for what is no address.
+    """Return the network of an address, as `203.0.0.0/16` or `2001:db8:1::/48`; None for any other text.
 
     Takes every spelling that `parse_address` takes (port, brackets, zone, IPv4 in IPv6). Stock reporters also send
     a uuid or `unknown` in place of an address: that is None too.
@@ -50,12 +50,12 @@ def masked_address(text: str) -> str | None:
 
 
 def to_hour(instant: datetime) -> datetime:
-    """The hour that an instant lies in."""
+    """Return the hour that an instant lies in."""
     return instant.replace(minute=0, second=0, microsecond=0)
 
 
 def reported_hour(text: str | None, received: datetime) -> str:
-    """The hour of a reported instant as text; that of `received` for none, an unreadable or a future one."""
+    """Return the hour of a reported instant as text; that of `received` for none, an unreadable or a future one."""
     try:
         instant = received if text is None else from_text(text[:64])
     except ValueError:
@@ -64,13 +64,13 @@ def reported_hour(text: str | None, received: datetime) -> str:
 
 
 def bounded(text: str, limit: int) -> str:
-    """At most `limit` characters; unprintable and direction-changing ones become a space each run."""
+    """Return at most `limit` characters; each run of unprintable or direction-changing ones becomes one space."""
     return _UNPRINTABLE.sub(" ", text[: 2 * limit]).strip()[:limit].rstrip()
 
 
 @dataclass(frozen=True, slots=True)
 class Pseudonyms:
-    """Names for people and devices that only this instance can connect with each other.
+    """Names for people and devices that only this instance can link to the originals.
 
     Keyed with the instance's secret (HMAC-SHA-256), so that nobody else can try a list of names against them.
     """
@@ -78,18 +78,18 @@ class Pseudonyms:
     secret: bytes
 
     def of(self, kind: str, text: str) -> str:
-        """The pseudonym, 16 hex digits, of `text` as a `kind` (`user`, `client`, `device`, ...).
+        """Return the pseudonym, 16 hex digits, of `text` as a `kind` (`user`, `client`, `device`, ...).
 
         The same text under another kind has another pseudonym.
         """
         return self._digest(kind, text).hex()[:PSEUDONYM_LENGTH]
 
     def fingerprint(self, kind: str, text: str) -> str:
-        """All 64 hex digits, for where two values must never be taken for each other."""
+        """Return all 64 hex digits, for where two values must never be confused."""
         return self._digest(kind, text).hex()
 
     def scrubbed(self, text: str, limit: int) -> str:
-        """Free text without what points at a person or host: addresses masked, names in home folders and mail hashed.
+        """Return free text with addresses masked, and names in home folders and mail addresses hashed.
 
         At most `limit` characters, all printable. Cut before it is searched, so the time it takes is bounded.
         """

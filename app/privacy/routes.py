@@ -1,66 +1,40 @@
-"""One client's data over HTTP: hand it over, delete it."""
+"""What an admin does for or with one client's data: export it, erase it."""
 
-from typing import Any
+from typing import Annotated
 
-from litestar import Response, delete, get
-from litestar.params import FromPath
-from sqlite_utils import Database
+from litestar import delete, get
+from litestar.di import NamedDependency
+from litestar.params import PathParameter
 
-from app.access import audit
-from app.access.guards import actor_of, instant_of, principal_of, require
-from app.access.principal import Actor
-from app.access.roles import Role
-from app.http.envelope import AnyRequest, answer
+from app.access.guards import require
+from app.access.principal import Actor, Role
 from app.http.problem import not_found
-from app.privacy.subjects import erase_subject, export_subject
+from app.privacy.subjects import ErasedSubject, ExportedSubject, Subjects
 
+Subject = Annotated[str, PathParameter(schema_extra={"minLength": 1})]
 _admins = [require(Role.ADMIN)]
 
 
 @get("/api/admin/subjects/{subject:str}/data", guards=_admins)
-async def export_data(request: AnyRequest, subject: FromPath[str]) -> Response[bytes]:
-    """Everything tied to one client, by class, as it is stored; that somebody looked is audited."""
-    actor = _by(request)
-    found = await request.app.state.storage.read(lambda db: export_subject(db, subject))
-    if not found:
+async def export_data(
+    subjects: NamedDependency[Subjects], subject: Subject, actor: NamedDependency[Actor]
+) -> ExportedSubject:
+    """Return everything tied to one client, by class, as it is stored; the export is audited."""
+    exported = await subjects.export(subject, actor)
+    if exported is None:
         raise not_found("Nothing is kept of this subject.")
-    rows = {name: len(items) for name, items in found.items()}
-
-    def note(db: Database) -> None:
-        audit.append(
-            db,
-            at=actor.at,
-            actor=actor.name,
-            action="subject.export",
-            target=subject,
-            detail={"rows": rows},
-            address=actor.address,
-        )
-
-    await request.app.state.storage.write(note)
-    return answer(request, {"subject": subject, "rows": rows, "data": found})
+    return exported
 
 
 @delete("/api/admin/subjects/{subject:str}/data", guards=_admins, status_code=200)
-async def erase_data(request: AnyRequest, subject: FromPath[str]) -> Response[bytes]:
-    """Delete everything tied to one client but its keys and the audit log, and count again what rested on it."""
-    state, actor = request.app.state, _by(request)
-
-    def work(db: Database) -> dict[str, Any] | None:
-        if not export_subject(db, subject):
-            return None
-        done = erase_subject(db, subject, actor, state.config.consensus)
-        return {"subject": subject, "erased": done.erased, "kept": done.kept}
-
-    done = await state.storage.write(work)
-    if done is None:
+async def erase_data(
+    subjects: NamedDependency[Subjects], subject: Subject, actor: NamedDependency[Actor]
+) -> ErasedSubject:
+    """Delete everything tied to one client but its keys and the audit log, and recompute what rested on it."""
+    erased = await subjects.erase(subject, actor)
+    if erased is None:
         raise not_found("Nothing is kept of this subject.")
-    state.intel.changed()
-    return answer(request, done)
-
-
-def _by(request: AnyRequest) -> Actor:
-    return Actor(actor_of(request), principal_of(request).address, instant_of(request))
+    return erased
 
 
 subject_handlers = [export_data, erase_data]

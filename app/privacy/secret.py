@@ -1,14 +1,14 @@
 """The secret behind pseudonyms: 32 random bytes in `<state>/keys/privacy.key`, for the service user alone.
 
-It never leaves that file: with it, somebody could try names and addresses against what the database keeps.
+It never leaves that file: with it, names and addresses could be tried against what the database keeps.
 """
 
-import os
 import secrets
 import stat
 from pathlib import Path
 
 from app.signing.keys import SigningKeyError
+from app.storage.files import write_private
 
 FILE = Path("keys") / "privacy.key"
 SIZE = 32
@@ -19,14 +19,14 @@ class SecretError(SigningKeyError):
 
 
 def load_secret(state_dir: Path) -> bytes:
-    """The instance's secret, made on first use; the folder `<state_dir>/keys` must be there.
+    """Return the instance's secret, made on first use; the folder `<state_dir>/keys` must be there.
 
-    Raises `SecretError` for a file that is open to others than its owner, or damaged. A lost file is no harm but
-    that pseudonyms start anew.
+    Raises `SecretError` for a file that is open to others than its owner, or damaged. After the loss of the
+    file, pseudonyms are new ones; nothing else is lost.
     """
     path = state_dir / FILE
     if not path.exists():
-        _write(path, secrets.token_bytes(SIZE))
+        write_private(path, f"{secrets.token_bytes(SIZE).hex()}\n".encode("ascii"))
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise SecretError(f"{path} can be read by others than its owner: run chmod 0600 {path}")
     try:
@@ -36,15 +36,3 @@ def load_secret(state_dir: Path) -> bytes:
     if len(secret) != SIZE:
         raise SecretError(f"{path} is not {SIZE} bytes: restore it, or delete it for a new one")
     return secret
-
-
-def _write(path: Path, secret: bytes) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.unlink(missing_ok=True)
-    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(handle, f"{secret.hex()}\n".encode("ascii"))
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    partial.replace(path)

@@ -13,7 +13,7 @@ from sqlite_utils import Database
 from app.bundles.format import BundledRule, BundleManifest, RuleSource, digest_of, write_bundle
 from app.http.timestamps import to_text
 from app.publication import store
-from app.publication.errors import NothingNewer
+from app.publication.errors import NoDeltaFrom, NoSuchPublication, NothingNewer
 from app.rules.store import text_of
 from app.signing.jws import peek_unverified
 from app.signing.keys import SigningKey
@@ -37,9 +37,16 @@ def export_bundle(db: Database, since: int, key: SigningKey, now: datetime) -> E
     """Return the newest publication as a bundle, whole (`since` 0) or as what changed after publication `since`.
 
     Rules in canary are left out. Everything is read in one transaction (call it in a reader's thread: 785 rules take
-    a quarter of a second); None before the first publication. Raise `NothingNewer`, `NoSuchPublication` for a
-    `since` that is forgotten or to come, and `BundleError` (`too-large`).
+    a quarter of a second); None before the first publication. Raise `NothingNewer`, `NoDeltaFrom` for a `since`
+    that is forgotten or to come, and `BundleError` (`too-large`).
     """
+    try:
+        return _export(db, since, key, now)
+    except NoSuchPublication as error:
+        raise NoDeltaFrom(error.serial) from error
+
+
+def _export(db: Database, since: int, key: SigningKey, now: datetime) -> Export | None:
     newest = store.latest(db)
     if newest is None:
         return None

@@ -5,47 +5,42 @@ import hashlib
 from typing import Annotated
 
 from litestar import get
+from litestar.di import NamedDependency
+from litestar.params import QueryParameter
 from litestar.response import Response
-from msgspec import Meta
 
-from app.access import audit
-from app.access.guards import actor_of, instant_of, principal_of, require
-from app.access.roles import Role
+from app.access import audit_store
+from app.access.guards import require
+from app.access.principal import Actor, Role
 from app.bundles.format import BundleError
 from app.http.described import FILE_TYPE, described
 from app.http.envelope import AnyRequest
-from app.http.problem import conflict, not_found
+from app.http.problem import Problem, conflict
 from app.publication.bundle_export import Export, export_bundle
-from app.publication.errors import NoSuchPublication, NothingNewer
-from app.publication.routes import no_publication, serial_of
+from app.publication.routes import MAX_SERIAL, SERIAL_NEEDED, no_publication
+from app.signing.keys import SigningKeys
+from app.storage import Storage
 
 
-@get(
-    "/api/admin/bundles/export",
-    guards=[require(Role.ADMIN)],
-    **described(bytes, media=FILE_TYPE, query={"since": Annotated[int, Meta(ge=0, le=1 << 53)]}),
-)
-async def export(request: AnyRequest) -> Response[bytes]:
-    """What is served now as one signed file, whole or from after the publication `since`.
+@get("/api/admin/bundles/export", guards=[require(Role.ADMIN)], **described(bytes, media=FILE_TYPE))
+async def export(
+    request: AnyRequest,
+    storage: NamedDependency[Storage],
+    signing_keys: NamedDependency[SigningKeys],
+    actor: NamedDependency[Actor],
+    since: Annotated[int, QueryParameter(ge=0, le=MAX_SERIAL, description=SERIAL_NEEDED)] = 0,
+) -> Response[bytes]:
+    """Return what is served now as one signed file, whole or from after the publication `since`.
 
     Without our envelope; `Repr-Digest` (RFC 9530) has the SHA-256 of the file.
     """
-    since = serial_of(request.query_params["since"], "since") if "since" in request.query_params else 0
-    now = instant_of(request)
-    key = request.app.state.signing_keys.signer("manifest")
-    try:
-        exported = await request.app.state.storage.read(lambda db: export_bundle(db, since, key, now))
-    except NoSuchPublication as error:
-        raise not_found(
-            f"{error}, so a delta cannot start there: leave `since` out for a full bundle"
-        ) from error
-    except (NothingNewer, BundleError) as error:
-        raise conflict(str(error)) from error
+    key = signing_keys.signer("manifest")
+    exported = await storage.read(lambda db: export_bundle(db, since, key, actor.at))
     if exported is None:
         raise no_publication()
     digest = hashlib.sha256(exported.content).digest()
     if not request.scope["state"]["is_head"]:
-        await _audit_export(request, exported, digest.hex())
+        await _audit_export(storage, actor, exported, digest.hex())
     headers = {
         "Cache-Control": "no-store",
         "Content-Disposition": f'attachment; filename="{exported.file_name}"',
@@ -54,21 +49,25 @@ async def export(request: AnyRequest) -> Response[bytes]:
     return Response(exported.content, media_type=FILE_TYPE, headers=headers)
 
 
-async def _audit_export(request: AnyRequest, exported: Export, digest: str) -> None:
-    now, actor, address = instant_of(request), actor_of(request), principal_of(request).address
+async def _audit_export(storage: Storage, actor: Actor, exported: Export, digest: str) -> None:
     manifest = exported.manifest
     detail = {"since": manifest.since, "digest": digest, "rules": len(manifest.rules)}
-    await request.app.state.storage.write(
-        lambda db: audit.append(
+    await storage.write(
+        lambda db: audit_store.append(
             db,
-            at=now,
-            actor=actor,
+            at=actor.at,
+            actor=actor.name,
             action="bundle.export",
             target=f"publication {manifest.serial}",
             detail=detail,
-            address=address,
+            address=actor.address,
         )
     )
+
+
+def bundle_problem(error: BundleError) -> Problem:
+    """Return how a bundle that cannot be written is answered."""
+    return conflict(str(error))
 
 
 bundle_export_handlers = [export]

@@ -42,7 +42,7 @@ def precedence(origin: str) -> int:
 
 
 def compose(held: Iterable[Member], priorities: Mapping[str, int]) -> tuple[Member, ...]:
-    """The effective set in the order it is served, one rule an id.
+    """Return the effective set in the order it is served, one rule an id.
 
     Between upstreams the one with the higher of `priorities` (by origin, 100 where there is none) keeps an id.
     Local and community rules come first: newest Guards stop reading at 500 rules (measured, 1.9.0).
@@ -60,7 +60,7 @@ def compose(held: Iterable[Member], priorities: Mapping[str, int]) -> tuple[Memb
 
 
 def in_order(members: Iterable[Member]) -> tuple[Member, ...]:
-    """A set whose ids are settled, in the order it is served."""
+    """Return a set whose ids are settled, in the order it is served."""
     return tuple(sorted(members, key=_order))
 
 

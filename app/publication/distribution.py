@@ -5,12 +5,14 @@ A poll asks in this order: who is it, may they, is anything new (304, free), is 
 
 import json
 from collections.abc import Callable
-from typing import Any
+from datetime import datetime
+from typing import Any, Literal
 
+import msgspec
 from litestar import get
 from litestar.types import ASGIApp
 
-from app.access import audit
+from app.access import audit_store
 from app.access.guards import (
     actor_of,
     charge,
@@ -20,10 +22,10 @@ from app.access.guards import (
     require,
     require_reader,
 )
-from app.access.principal import Principal
+from app.access.principal import Principal, Role
 from app.access.refusals import too_fast
-from app.access.roles import Role
 from app.http.conditional import is_current
+from app.http.described import described
 from app.http.envelope import AnyRequest, request_id
 from app.http.prepared import NotModified, Prepared, accepts_gzip
 from app.http.problem import Problem, bad_request
@@ -35,8 +37,32 @@ from app.publication.served_set import Representation, RepresentationName, Serve
 PARTNERS = require(Role.PARTNER, Role.ADMIN, charged=False)
 READERS = require_reader(charged=False)
 
+FILTERS = {"since": datetime, "category": str, "severity": str, "source": str}
 
-@get("/api/atr-rules/live", opt={"guard": PARTNERS})
+
+class LiveRule(msgspec.Struct, rename="camel"):
+    """One confirmed rule as partners get it."""
+
+    rule_id: str
+    rule_content: str
+    published_at: str
+    source: str
+    category: str
+    severity: str
+    mitre_techniques: str
+    tags: str
+
+
+class SignedRule(LiveRule, rename="camel"):
+    """One rule as agents get it; `signature` is base64 of Ed25519 over the UTF-8 bytes of `rule_content`."""
+
+    signature: str
+
+
+@get(
+    "/api/atr-rules/live",
+    **described(list[LiveRule], conditional=True, query=FILTERS, opt={"guard": PARTNERS}),
+)
 async def live(request: AnyRequest) -> ASGIApp:
     """Partner Live Sync (docs/partner-live-sync.md): confirmed rules only, the whole set authoritative."""
     principal = await PARTNERS.admit(request)
@@ -54,15 +80,23 @@ async def live(request: AnyRequest) -> ASGIApp:
     return poll.full()
 
 
-@get("/api/atr-rules", opt={"guard": READERS})
+@get(
+    "/api/atr-rules",
+    **described(
+        list[SignedRule],
+        conditional=True,
+        query={**FILTERS, "format": Literal["yaml", "guard"]},
+        opt={"guard": READERS},
+    ),
+)
 async def atr_rules(request: AnyRequest) -> ASGIApp:
-    """Confirmed rules for agents and ATR tools, whole or since an instant, with what was withdrawn."""
+    """Return confirmed rules for agents and ATR tools, whole or since an instant, with what was withdrawn."""
     return await _pull(request, _representation_asked)
 
 
-@get("/api/rules", opt={"guard": READERS})
+@get("/api/rules", **described(list[SignedRule], conditional=True, query=FILTERS, opt={"guard": READERS}))
 async def rules(request: AnyRequest) -> ASGIApp:
-    """The public server's path for the same rules, for tools that know only that one; always YAML texts."""
+    """Return the public server's path for the same rules, for tools that know only that one; always YAML texts."""
     return await _pull(request, lambda _request, _principal: "yaml")
 
 
@@ -176,7 +210,7 @@ def _take_live_token(request: AnyRequest, principal: Principal) -> None:
 async def _audit_pull(request: AnyRequest, served: ServedSet) -> None:
     now, actor, address = instant_of(request), actor_of(request), principal_of(request).address
     await request.app.state.storage.write(
-        lambda db: audit.append(
+        lambda db: audit_store.append(
             db,
             at=now,
             actor=actor,

@@ -13,8 +13,18 @@ class NoSuchPublication(PublicationError):
         self.serial = serial
 
 
+class NoDeltaFrom(PublicationError):
+    """The publication that a delta should start at is not kept."""
+
+    def __init__(self, serial: int) -> None:
+        super().__init__(
+            f"no publication with serial {serial} is kept, so a delta cannot start there: "
+            "leave `since` out for a full bundle"
+        )
+
+
 class NotFrozen(PublicationError):
-    """There is no rollback to release."""
+    """There is no rollback to end."""
 
 
 class NothingNewer(PublicationError):

@@ -24,7 +24,7 @@ class Freshness:
         self._renew_at = 0.0
 
     def token(self, served: ServedSet, now: float) -> str:
-        """The token for what is served at `now` (seconds since 1970)."""
+        """Return the token for what is served at `now` (seconds since 1970)."""
         if served.serial != self._serial or now >= self._renew_at:
             signer = self._keys.signer("manifest")
             claims = {

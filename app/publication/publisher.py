@@ -18,7 +18,7 @@ from app.publication.compose import Difference, Member, compose, difference, in_
 from app.publication.errors import NotFrozen
 from app.publication.policy import PublicationPolicy
 from app.publication.served_set import ServedSet, Sign, render
-from app.sandbox.memory import give_back
+from app.sandbox.sandbox import give_back_memory
 from app.signing.jws import peek_unverified, sign
 from app.signing.keys import SigningKeys
 from app.storage import Storage
@@ -59,7 +59,7 @@ class Publisher:
         return self._served
 
     async def freeze_reason(self) -> str | None:
-        """The rollback in force, in words, or None."""
+        """Return the rollback in force, in words, or None."""
         freeze = await self._storage.read(store.freeze)
         return f"to publication {freeze.serial}, since {freeze.since}: {freeze.reason}" if freeze else None
 
@@ -145,7 +145,7 @@ class Publisher:
 
         await self._storage.write(keep)
         self._served = served
-        await asyncio.to_thread(give_back)
+        await asyncio.to_thread(give_back_memory)
         log.info(
             "published",
             extra={
@@ -216,7 +216,7 @@ class Publisher:
         return lambda content: base64.b64encode(key.sign(content)).decode("ascii")
 
     def _manifest(self, draft: _Draft, serial: int, stamp: str, digest: str) -> str:
-        """The signed statement of what the publication holds (JWS, compact form).
+        """Return the signed statement of what the publication holds (JWS, compact form).
 
         It names its predecessor by digest, so a chain of manifests shows a publication that was left out, and
         the key that signed the rules.
@@ -249,7 +249,7 @@ def _draft(db: Database) -> _Draft:
 
 
 def _still_wanted(db: Database, serial: int) -> Iterator[Member]:
-    """What a rollback to this publication serves: its set, less what was taken out of service by decision since."""
+    """Return what a rollback to this publication serves: its set, less what was withdrawn by decision since."""
     own, disabled = store.own_ids_in_service(db), store.disabled(db)
     for member in store.published_members(db, serial):
         key = member.origin, member.rule_id

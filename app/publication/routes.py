@@ -1,153 +1,214 @@
 """Looking at publications, and going back to one."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import get, post
-from litestar.params import PathParameter
-from litestar.response import Response
+from litestar.di import NamedDependency
+from litestar.params import PathParameter, QueryParameter
 from sqlite_utils import Database
 
-from app.access import audit
-from app.access.guards import actor_of, instant_of, principal_of, require, require_reader
-from app.access.roles import Role
-from app.http.body import read_body
-from app.http.envelope import AnyRequest, answer
-from app.http.paging import cursor_for, page_of
+from app.access import audit_store
+from app.access.guards import require, require_reader
+from app.access.principal import Actor, Role
+from app.http.envelope import Answer
+from app.http.paging import Page, page_of_rows, paged
 from app.http.problem import Problem, bad_request, conflict, not_found
+from app.http.requests import JsonBody
 from app.publication import store
 from app.publication.compose import difference
-from app.publication.errors import NoSuchPublication, NotFrozen
+from app.publication.errors import NoDeltaFrom, NoSuchPublication, PublicationError
+from app.publication.publisher import Publisher
+from app.storage import Storage
 
 Serial = Annotated[int, PathParameter(ge=1, le=1 << 53)]
+MAX_SERIAL = 10**15 - 1
+SERIAL_NEEDED = "a serial number is needed"
+
+_reviewers = [require(Role.REVIEWER, Role.ADMIN)]
+_admins = [require(Role.ADMIN)]
 
 
-class Reason(msgspec.Struct, frozen=True):
-    """Why an admin does something; it goes to the audit log."""
+class RollbackReason(msgspec.Struct, frozen=True):
+    """Why an admin goes back to a publication; it goes to the audit log."""
 
     reason: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
 
 
-@get("/api/publications", guards=[require(Role.REVIEWER, Role.ADMIN)])
-async def list_publications(request: AnyRequest) -> Response[bytes]:
-    """Publications from newest to oldest, and the rollback in force."""
-    page = page_of(request.query_params, key_parts=1)
-    before = serial_of(page.after[0]) if page.after else None
-    records, held = await request.app.state.storage.read(
-        lambda db: (store.newest_records(db, page.limit, before), store.freeze(db))
+class Publication(msgspec.Struct, rename="camel"):
+    """One publication; `restores` is the serial that a rollback brought back."""
+
+    serial: int
+    published_at: str
+    digest: str
+    total: int
+    canary: int
+    reason: str
+    restores: int | None
+
+
+class SignedPublication(Publication, rename="camel"):
+    """A publication with its signed manifest (JWS)."""
+
+    manifest: str
+
+
+class MemberRule(msgspec.Struct, rename="camel"):
+    """One rule of a publication: its text by digest, and who gets it."""
+
+    rule_id: str
+    origin: str
+    source: Literal["atr", "atr-community"]
+    digest: str
+    ring: Literal["stable", "canary"]
+
+
+class WholePublication(SignedPublication, rename="camel"):
+    """A publication with manifest and members."""
+
+    rules: list[MemberRule]
+
+
+class PublicationDiff(msgspec.Struct, rename={"before": "from", "after": "to"}):
+    """Rule ids that came, changed and went between two serials."""
+
+    before: int
+    after: int
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    withdrawn: tuple[str, ...]
+
+
+@get("/api/publications", guards=_reviewers, dependencies=paged(1))
+async def list_publications(
+    storage: NamedDependency[Storage], page: NamedDependency[Page]
+) -> Answer[list[Publication]]:
+    """Return publications from newest to oldest, and the rollback in force."""
+    before = _serial_of(page.after[0]) if page.after else None
+    records, freeze = await storage.read(
+        lambda db: (store.newest_records(db, page.limit + 1, before), store.freeze(db))
     )
-    more = cursor_for([str(records[-1].serial)]) if len(records) == page.limit else None
-    meta = {"next": more, "hold": msgspec.to_builtins(held)}
-    return answer(request, [_summary(record) for record in records], meta=meta)
+    return page_of_rows(
+        [_publication(record) for record in records],
+        page,
+        lambda publication: (str(publication.serial),),
+        meta={"hold": msgspec.to_builtins(freeze)},
+    )
 
 
 @get("/api/publications/current", guards=[require_reader()])
-async def current_publication(request: AnyRequest) -> Response[bytes]:
-    """The newest publication with its signed manifest: what a client compares its rules with."""
-    newest = await request.app.state.storage.read(store.latest)
+async def current_publication(storage: NamedDependency[Storage]) -> SignedPublication:
+    """Return the newest publication with its signed manifest: what a client compares its rules with."""
+    newest = await storage.read(store.latest)
     if newest is None:
         raise no_publication()
-    return answer(request, _summary(newest) | {"manifest": newest.manifest})
+    return SignedPublication(**_members(newest), manifest=newest.manifest)
 
 
-@get("/api/publications/diff", guards=[require(Role.REVIEWER, Role.ADMIN)])
-async def diff_publications(request: AnyRequest) -> Response[bytes]:
-    """What changed from one serial to another (`from`, `to`; default: the newest and the one before)."""
-    query = request.query_params
-    asked = {name: serial_of(query[name], name) for name in ("from", "to") if name in query}
+@get("/api/publications/diff", guards=_reviewers)
+async def diff_publications(
+    storage: NamedDependency[Storage],
+    before: Annotated[
+        int | None, QueryParameter(name="from", ge=0, le=MAX_SERIAL, description=SERIAL_NEEDED)
+    ] = None,
+    after: Annotated[
+        int | None, QueryParameter(name="to", ge=0, le=MAX_SERIAL, description=SERIAL_NEEDED)
+    ] = None,
+) -> PublicationDiff:
+    """Return what changed from one serial to another (`from`, `to`; default: the newest and the one before)."""
 
-    def read(db: Database) -> dict[str, Any]:
+    def read(db: Database) -> PublicationDiff:
         newest = store.latest(db)
         if newest is None:
             raise no_publication()
-        after = asked.get("to", newest.serial)
-        before = asked.get("from", after - 1)
-        old = store.published_members(db, before) if before else []
-        changes = difference(old, store.published_members(db, after))
-        return {"from": before, "to": after, **msgspec.to_builtins(changes)}
+        last = newest.serial if after is None else after
+        first = last - 1 if before is None else before
+        old = store.published_members(db, first) if first else []
+        changes = difference(old, store.published_members(db, last))
+        return PublicationDiff(first, last, changes.added, changes.changed, changes.withdrawn)
 
-    return answer(request, await _found(request.app.state.storage.read(read)))
+    return await storage.read(read)
 
 
-@get("/api/publications/{serial:int}", guards=[require(Role.REVIEWER, Role.ADMIN)])
-async def show_publication(request: AnyRequest, serial: Serial) -> Response[bytes]:
-    """One publication with its manifest and members."""
+@get("/api/publications/{serial:int}", guards=_reviewers)
+async def show_publication(storage: NamedDependency[Storage], serial: Serial) -> WholePublication:
+    """Return one publication with its manifest and members."""
 
-    def read(db: Database) -> dict[str, Any]:
+    def read(db: Database) -> WholePublication:
         record = store.record(db, serial)
         members = sorted(store.published_members(db, serial), key=lambda member: member.rule_id)
-        rules = [
-            {"ruleId": m.rule_id, "origin": m.origin, "source": m.source, "digest": m.digest, "ring": m.ring}
-            for m in members
-        ]
-        return _summary(record) | {"manifest": record.manifest, "rules": rules}
+        rules = [MemberRule(m.rule_id, m.origin, m.source, m.digest, m.ring) for m in members]  # type: ignore[arg-type]
+        return WholePublication(**_members(record), manifest=record.manifest, rules=rules)
 
-    return answer(request, await _found(request.app.state.storage.read(read)))
+    return await storage.read(read)
 
 
-@post("/api/publications/{serial:int}/rollback", guards=[require(Role.ADMIN)], status_code=200)
-async def roll_back(request: AnyRequest, serial: Serial) -> Response[bytes]:
-    """Serve an older set again under a new serial, and hold new publications until `release`."""
-    body = await read_body(request, Reason)
-    now = instant_of(request)
-    note = _audit(request, now, "publication.rollback", str(serial), {"reason": body.reason})
-    record = await _found(request.app.state.publisher.roll_back(serial, body.reason, now, note))
-    return answer(request, _summary(record))
+@post("/api/publications/{serial:int}/rollback", guards=_admins, status_code=200)
+async def roll_back(
+    publisher: NamedDependency[Publisher],
+    serial: Serial,
+    data: JsonBody[RollbackReason],
+    actor: NamedDependency[Actor],
+) -> Publication:
+    """Serve an older set again under a new serial, and keep new publications back until `release`."""
+    note = _audit(actor, "publication.rollback", str(serial), {"reason": data.reason})
+    return _publication(await publisher.roll_back(serial, data.reason, actor.at, note))
 
 
-@post("/api/publications/release", guards=[require(Role.ADMIN)], status_code=200)
-async def release(request: AnyRequest) -> Response[bytes]:
+@post("/api/publications/release", guards=_admins, status_code=200)
+async def resume(
+    publisher: NamedDependency[Publisher], actor: NamedDependency[Actor], now: NamedDependency[datetime]
+) -> Publication | None:
     """End a rollback: publish the effective set again."""
-    now = instant_of(request)
-    note = _audit(request, now, "publication.release", None, {})
-    try:
-        record = await request.app.state.publisher.resume(now, note)
-    except NotFrozen as error:
-        raise conflict(str(error)) from error
-    return answer(request, _summary(record) if record is not None else None)
+    record = await publisher.resume(now, _audit(actor, "publication.release", None, {}))
+    return _publication(record) if record is not None else None
 
 
-async def _found(pending: Any) -> Any:
-    try:
-        return await pending
-    except NoSuchPublication as error:
-        raise not_found(f"{error}; see `threatcloud publication list`") from error
-
-
-def _audit(
-    request: AnyRequest, now: datetime, action: str, target: str | None, detail: dict[str, Any]
-) -> Any:
-    actor, address = actor_of(request), principal_of(request).address
-
+def _audit(actor: Actor, action: str, target: str | None, detail: dict[str, Any]) -> Any:
     def note(db: Database) -> None:
-        audit.append(db, at=now, actor=actor, action=action, target=target, detail=detail, address=address)
+        audit_store.append(
+            db,
+            at=actor.at,
+            actor=actor.name,
+            action=action,
+            target=target,
+            detail=detail,
+            address=actor.address,
+        )
 
     return note
 
 
-def _summary(record: store.PublicationRecord) -> dict[str, Any]:
-    return {
-        "serial": record.serial,
-        "publishedAt": record.published_at,
-        "digest": record.digest,
-        "total": record.total,
-        "canary": record.canary,
-        "reason": record.reason,
-        "restores": record.restores,
-    }
+def _publication(record: store.PublicationRecord) -> Publication:
+    return Publication(**_members(record))
 
 
-def serial_of(text: str, name: str = "cursor") -> int:
-    """A serial in the query; raises `Problem` 400 that names the parameter."""
+def _members(record: store.PublicationRecord) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in Publication.__struct_fields__}
+
+
+def _serial_of(text: str) -> int:
+    """Return the serial in a cursor; raise `Problem` 400."""
     if not (text.isascii() and text.isdigit() and len(text) < 16):
-        raise bad_request(f"{name}: a serial number is needed", name)
+        raise bad_request(f"cursor: {SERIAL_NEEDED}", "cursor")
     return int(text)
 
 
 def no_publication() -> Problem:
-    """503: nothing was published yet."""
+    """Return the refusal 503: nothing was published yet."""
     return Problem(503, "The first publication is still being built.", headers={"Retry-After": "5"})
+
+
+def publication_problem(error: PublicationError) -> Problem:
+    """Return how a refusal of this capability is answered."""
+    match error:
+        case NoDeltaFrom():
+            return not_found(str(error))
+        case NoSuchPublication():
+            return not_found(f"{error}; see `threatcloud publication list`")
+        case _:
+            return conflict(str(error))
 
 
 publication_handlers = [
@@ -156,5 +217,6 @@ publication_handlers = [
     diff_publications,
     show_publication,
     roll_back,
-    release,
+    resume,
 ]
+"""Every route of this capability but the polled ones."""

@@ -32,7 +32,7 @@ class Selection:
         )
 
     def is_everything(self, representation: Representation) -> bool:
-        """True when the whole prepared body answers the request (every full pull of a stock Guard)."""
+        """Return True when the whole prepared body answers the request (every full pull of a stock Guard)."""
         return not self.filters and self.since <= representation.oldest
 
     @property
@@ -67,7 +67,7 @@ def _since(text: str) -> str:
 
 
 def in_canary_slice(subject: str, percent: int) -> bool:
-    """True for a stable `percent` of identities.
+    """Return True for a stable `percent` of identities.
 
     Decided by the enrolled identity, never by a header: stock Guards from 1.7.0 send no client id on GETs, and
     a header is anybody's to choose.

@@ -39,7 +39,7 @@ _MEMBER = "rule_id, origin, digest, ring, coalesce(source, '')"
 
 
 def latest(db: Database) -> PublicationRecord | None:
-    """The newest publication, or None before the first."""
+    """Return the newest publication, or None before the first."""
     row = db.execute(f"SELECT {_RECORD} FROM publication ORDER BY serial DESC LIMIT 1").fetchone()
     return PublicationRecord(*row) if row else None
 
@@ -88,7 +88,7 @@ def disabled(db: Database) -> set[tuple[str, str]]:
 
 
 def published_members(db: Database, serial: int) -> list[Member]:
-    """The set of a kept publication; raises `NoSuchPublication`."""
+    """Return the set of a kept publication; raises `NoSuchPublication`."""
     record(db, serial)
     rows = db.execute(f"SELECT {_MEMBER} FROM publication_rule WHERE serial = ?", [serial])
     return [Member(*row) for row in rows]
@@ -182,7 +182,7 @@ def keep_representations(db: Database, served: ServedSet) -> None:
 
 
 def load_served_set(db: Database, newest: PublicationRecord) -> ServedSet | None:
-    """The newest publication as it was served before a restart, or None when its representations are not kept.
+    """Return the newest publication as it was served before a restart, or None when its representations are not kept.
 
     Raises `ValueError` or `msgspec.MsgspecError` when they are damaged.
     """
@@ -213,7 +213,7 @@ def forget_older(db: Database, keep: int, pinned: int | None) -> int:
 
 
 def freeze(db: Database) -> Freeze | None:
-    """The rollback in force, or None."""
+    """Return the rollback in force, or None."""
     row = db.execute("SELECT serial, since, reason FROM hold WHERE name = 'publication'").fetchone()
     return Freeze(*row) if row else None
 

@@ -1,4 +1,4 @@
-"""The exceptions of the rules package: one family for texts, one for patterns, one for Guard refusals."""
+"""The errors of the rules package: about texts, about patterns, and about what Guards refuse."""
 
 
 class RuleTextError(ValueError):
@@ -22,7 +22,7 @@ class YamlError(RuleTextError):
 
 
 class PatternError(ValueError):
-    """A regular expression that does not compile; the message is one sentence without a trailing period."""
+    """A regular expression that no engine here compiles; the message is a predicate without a period."""
 
 
 class GuardRefusal(ValueError):

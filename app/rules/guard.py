@@ -9,8 +9,8 @@ characters, does not compile with a bare `new RegExp(p)`, or looks like a nested
 import json
 import re
 
-from app.rules.errors import GuardRefusal, PatternError
-from app.rules.redos.js_parser import parse_js, wants_unicode
+from app.rules.errors import GuardRefusal
+from app.rules.redos import PatternSyntaxError, parse_js, wants_unicode
 from app.rules.regexes import split_flags
 from app.rules.rule import as_mapping
 
@@ -89,7 +89,7 @@ def refusal(pattern: str) -> str | None:
         parse_js(pattern, unicode=False)  # the Guard's gate compiles without flags
         if wants_unicode(pattern):
             parse_js(pattern, unicode=True)  # its engine then compiles with iu
-    except PatternError as error:
+    except PatternSyntaxError as error:
         return f"the pattern does not compile in JavaScript: it {error}"
     if has_nested_quantifier(pattern):
         return "the pattern repeats a group that itself repeats without bound, as in (a+)+"
@@ -101,9 +101,9 @@ def refusal(pattern: str) -> str | None:
 
 
 def has_nested_quantifier(pattern: str) -> bool:
-    """Whether an unboundedly repeated group holds, at any depth, another unbounded repetition.
+    """Return whether an unboundedly repeated group contains, at any depth, another unbounded repetition.
 
-    This is the Guards' own rule of thumb, read from the text and not from the tree so as to agree with them: it
+    This is the Guards' own heuristic, read from the text and not from the tree so as to agree with them: it
     counts `{,}` as a repetition and flags harmless patterns such as `(?:\\w+\\s+)*`, too.
     """
     if not _QUANTIFIED_GROUP.search(pattern):

@@ -1,6 +1,6 @@
 """Compile detection patterns: RE2 where it can, else the standard library's engine, else `regex`.
 
-RE2 runs in time linear in the text and is safe for foreign patterns and foreign texts alike. It lacks look-around
+RE2 runs in time linear in the text and is safe for untrusted patterns and untrusted texts alike. It lacks look-around
 and backreferences; 139 of the 3,353 published conditions need the fallbacks, which backtrack. A pattern whose
 `engine` is not "re2" must only run inside a child process that can be killed: one published pattern needs 16 s for
 180 characters in a backtracking engine.

@@ -19,7 +19,7 @@ class Condition(msgspec.Struct, frozen=True, gc=False):
 
 
 class RuleFacts(msgspec.Struct, frozen=True, gc=False):
-    """A rule's classification as the wire carries it; a value the rule does not give is the empty string.
+    """A rule's classification as the wire carries it; a value that the rule lacks is the empty string.
 
     `mitre_techniques` and `tags` are comma-joined: ATLAS technique ids in the author's order without repeats
     (case studies such as AML.CS0036 are no techniques), and subcategory, scan_target, confidence.

@@ -13,7 +13,7 @@ import msgspec
 
 from app.rules.rule import Condition, as_mapping, conditions, match_mode
 
-Kind = Literal["true_positive", "true_negative"]
+CaseKind = Literal["true_positive", "true_negative"]
 Check = Callable[[str], bool]
 
 EXCERPT_CHARS = 120
@@ -24,10 +24,10 @@ _ABOUT_THE_CASE = frozenset(
 _CALL_FIELDS = {"name": "tool_name", "args": "tool_args"}
 
 
-class Failure(msgspec.Struct, frozen=True):
+class CaseFailure(msgspec.Struct, frozen=True):
     """A test case that did not behave: its kind, its index in its list, and how its text begins."""
 
-    kind: Kind
+    kind: CaseKind
     index: int
     excerpt: str
 
@@ -39,7 +39,7 @@ class SelfTest(msgspec.Struct, frozen=True):
     fired: int
     true_negatives: int
     quiet: int
-    failures: tuple[Failure, ...]
+    failures: tuple[CaseFailure, ...]
 
 
 def run_selftest(doc: dict[str, object], checks: Sequence[Check]) -> SelfTest:
@@ -50,7 +50,7 @@ def run_selftest(doc: dict[str, object], checks: Sequence[Check]) -> SelfTest:
     """
     fields = [condition.field for condition in conditions(doc)]
     combine = all if match_mode(doc) == "all" else any
-    behaved: dict[Kind, list[bool]] = {"true_positive": [], "true_negative": []}
+    behaved: dict[CaseKind, list[bool]] = {"true_positive": [], "true_negative": []}
     failures = []
     for kind, index, case in _cases(doc):
         texts = case_texts(case)
@@ -61,7 +61,7 @@ def run_selftest(doc: dict[str, object], checks: Sequence[Check]) -> SelfTest:
         good = bool(texts) and fires == (kind == "true_positive")
         behaved[kind].append(good)
         if not good:
-            failures.append(Failure(kind, index, " ".join(texts.values())[:EXCERPT_CHARS]))
+            failures.append(CaseFailure(kind, index, " ".join(texts.values())[:EXCERPT_CHARS]))
     positives, negatives = behaved["true_positive"], behaved["true_negative"]
     return SelfTest(len(positives), sum(positives), len(negatives), sum(negatives), tuple(failures))
 
@@ -77,7 +77,7 @@ def plain_check(condition: Condition) -> Check:
 
 
 def case_texts(case: object) -> dict[str, str]:
-    """Return the texts of a test case by the event field they stand for ("input": any field).
+    """Return the texts of a test case by the event field that each is of ("input": any field).
 
     Published cases carry their text as `input` (text, or a mapping of event fields), or directly under a field's
     name: content, user_input, tool_response, tool_args, tool_name, tool_description, agent_output, or
@@ -95,9 +95,9 @@ def case_texts(case: object) -> dict[str, str]:
     return texts
 
 
-def _cases(doc: dict[str, object]) -> Iterator[tuple[Kind, int, object]]:
+def _cases(doc: dict[str, object]) -> Iterator[tuple[CaseKind, int, object]]:
     listed = as_mapping(doc.get("test_cases"))
-    kinds: tuple[tuple[Kind, str], ...] = (
+    kinds: tuple[tuple[CaseKind, str], ...] = (
         ("true_positive", "true_positives"),
         ("true_negative", "true_negatives"),
     )

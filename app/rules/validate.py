@@ -1,8 +1,8 @@
-"""Check a parsed rule: hard problems that keep it out, and warnings that are only worth reading.
+"""Check a parsed rule: problems that keep it out, and warnings that do not.
 
-Hard is only what all 785 published rules satisfy. (The two JSON Schemas shipped with them reject 437 and 258 of
-them; the TypeScript engine's `validateRule`, whose checks these are, accepts all.) Bounds lie above every maximum
-measured on the published rules.
+A problem is only what none of the 785 published rules has. (The two JSON Schemas shipped with them reject 437 and
+258 of them; the TypeScript engine's `validateRule`, whose checks these are, accepts all.) Bounds lie above every
+maximum measured on the published rules.
 """
 
 import re
@@ -25,8 +25,8 @@ class Profile(Enum):
     """The stripped form inside the pyatr package: id, title, severity, tags and detection only."""
 
 
-class Problem(msgspec.Struct, frozen=True, gc=False):
-    """One finding: the field it is about and one sentence that says what to do."""
+class RuleProblem(msgspec.Struct, frozen=True, gc=False):
+    """What is wrong with one field, in one sentence that says what to do."""
 
     field: str
     message: str
@@ -84,40 +84,40 @@ _OWN_CATEGORY = re.compile(r"(?:priv|exp|sov)-")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
-def problems(doc: dict[str, object], *, profile: Profile) -> tuple[Problem, ...]:
-    """Return what keeps the document from being a rule under `profile`, in the order of the text; empty is good."""
+def problems(doc: dict[str, object], *, profile: Profile) -> tuple[RuleProblem, ...]:
+    """Return what keeps the document from being a rule under `profile`, in the order of the text."""
     found = [*_identity(doc), *_classification(doc), *_detection(doc)]
     if profile is Profile.PUBLISHED:
         found += _published(doc)
     return tuple(found)
 
 
-def warnings(doc: dict[str, object]) -> tuple[Problem, ...]:
+def warnings(doc: dict[str, object]) -> tuple[RuleProblem, ...]:
     """Return what is unusual about the rule, or will keep engines from using it, but does not keep it out."""
     return tuple(_warnings(doc))
 
 
-def _identity(doc: dict[str, object]) -> Iterator[Problem]:
+def _identity(doc: dict[str, object]) -> Iterator[RuleProblem]:
     rule_id = doc.get("id")
     if not isinstance(rule_id, str) or not RULE_ID.fullmatch(rule_id):
-        yield Problem(
+        yield RuleProblem(
             "id",
             "must be text such as ATR-2026-00001 (letters, digits, '.', '_' and '-', at most 128 characters)",
         )
     yield from _label(doc, "title", MAX_TITLE_CHARS)
 
 
-def _classification(doc: dict[str, object]) -> Iterator[Problem]:
+def _classification(doc: dict[str, object]) -> Iterator[RuleProblem]:
     yield from _one_of(doc, "severity", SEVERITIES, required=True)
     yield from _one_of(doc, "status", STATUSES, required=False)
     yield from _one_of(doc, "maturity", MATURITIES, required=False)
     tags = doc.get("tags")
     if not isinstance(tags, dict):
-        yield Problem("tags", "must be a mapping with at least 'category'")
+        yield RuleProblem("tags", "must be a mapping with at least 'category'")
         return
     category = tags.get("category")
     if not isinstance(category, str) or not _CATEGORY.fullmatch(category):
-        yield Problem(
+        yield RuleProblem(
             "tags.category",
             "must name a category such as prompt-injection (one word, at most 100 characters)",
         )
@@ -126,25 +126,25 @@ def _classification(doc: dict[str, object]) -> Iterator[Problem]:
             yield from _label(tags, key, MAX_LABEL_CHARS, "tags.")
 
 
-def _detection(doc: dict[str, object]) -> Iterator[Problem]:
+def _detection(doc: dict[str, object]) -> Iterator[RuleProblem]:
     detection = doc.get("detection")
     if not isinstance(detection, dict):
-        yield Problem("detection", "must be a mapping with 'conditions' and 'condition'")
+        yield RuleProblem("detection", "must be a mapping with 'conditions' and 'condition'")
         return
     if match_mode(doc) is None:
-        yield Problem(
+        yield RuleProblem(
             "detection.condition", "must be 'any' or 'all'; boolean expressions cannot be evaluated"
         )
     listed = detection.get("conditions")
     if isinstance(listed, dict):
-        yield Problem(
+        yield RuleProblem(
             "detection.conditions",
             "named conditions cannot be evaluated; write a list of {field, operator, value}",
         )
     elif not isinstance(listed, list) or not listed:
-        yield Problem("detection.conditions", "must be a list with at least one {field, operator, value}")
+        yield RuleProblem("detection.conditions", "must be a list with at least one {field, operator, value}")
     elif len(listed) > MAX_CONDITIONS:
-        yield Problem(
+        yield RuleProblem(
             "detection.conditions", f"has {len(listed)} entries; keep {MAX_CONDITIONS} or split the rule"
         )
     else:
@@ -152,26 +152,26 @@ def _detection(doc: dict[str, object]) -> Iterator[Problem]:
             yield from _condition(item, f"detection.conditions[{index}]")
 
 
-def _condition(item: object, place: str) -> Iterator[Problem]:
+def _condition(item: object, place: str) -> Iterator[RuleProblem]:
     if not isinstance(item, dict):
-        yield Problem(place, "must be a mapping with field, operator and value")
+        yield RuleProblem(place, "must be a mapping with field, operator and value")
         return
     yield from _label(item, "field", MAX_LABEL_CHARS, f"{place}.")
     if item.get("operator") not in OPERATORS:
-        yield Problem(f"{place}.operator", f"must be one of {', '.join(OPERATORS)}")
+        yield RuleProblem(f"{place}.operator", f"must be one of {', '.join(OPERATORS)}")
     pattern = item.get("value")
     if not isinstance(pattern, str) or not pattern:
-        yield Problem(f"{place}.value", "must be the text to look for; put it in quotes")
+        yield RuleProblem(f"{place}.value", "must be the text to look for; put it in quotes")
     elif len(pattern) > MAX_PATTERN_CHARS:
-        yield Problem(
+        yield RuleProblem(
             f"{place}.value", f"has {len(pattern)} characters; shorten it to at most {MAX_PATTERN_CHARS}"
         )
 
 
-def _published(doc: dict[str, object]) -> Iterator[Problem]:
+def _published(doc: dict[str, object]) -> Iterator[RuleProblem]:
     for key in ("status", "description", "author", "date"):
         if not doc.get(key):
-            yield Problem(key, "is missing; add it")
+            yield RuleProblem(key, "is missing; add it")
     for key, limit in (
         ("description", MAX_PROSE_CHARS),
         ("author", MAX_TITLE_CHARS),
@@ -179,68 +179,68 @@ def _published(doc: dict[str, object]) -> Iterator[Problem]:
     ):
         value = doc.get(key)
         if value and not isinstance(value, str):
-            yield Problem(key, "must be text; put it in quotes")
+            yield RuleProblem(key, "must be text; put it in quotes")
         elif value and len(str(value)) > limit:
-            yield Problem(key, f"is longer than {limit} characters; shorten it")
+            yield RuleProblem(key, f"is longer than {limit} characters; shorten it")
     kind = as_mapping(doc.get("agent_source")).get("type")
     if not isinstance(kind, str) or not kind or len(kind) > MAX_LABEL_CHARS:
-        yield Problem(
+        yield RuleProblem(
             "agent_source.type", "is missing; name the kind of event, such as llm_io or mcp_exchange"
         )
     actions = as_mapping(doc.get("response")).get("actions")
     if not isinstance(actions, list) or not actions or not all(isinstance(action, str) for action in actions):
-        yield Problem("response.actions", "must list at least one action, such as alert")
+        yield RuleProblem("response.actions", "must list at least one action, such as alert")
     cases = doc.get("test_cases")
     if cases is not None:
         yield from _cases(cases)
 
 
-def _cases(cases: object) -> Iterator[Problem]:
+def _cases(cases: object) -> Iterator[RuleProblem]:
     if not isinstance(cases, dict):
-        yield Problem("test_cases", "must be a mapping with true_positives and true_negatives")
+        yield RuleProblem("test_cases", "must be a mapping with true_positives and true_negatives")
         return
     for kind in ("true_positives", "true_negatives"):
         listed = cases.get(kind)
         if not isinstance(listed, list) or not listed:
-            yield Problem(f"test_cases.{kind}", "must list at least one case, or leave test_cases out")
+            yield RuleProblem(f"test_cases.{kind}", "must list at least one case, or leave test_cases out")
         elif len(listed) > MAX_CASES:
-            yield Problem(f"test_cases.{kind}", f"has {len(listed)} cases; keep at most {MAX_CASES}")
+            yield RuleProblem(f"test_cases.{kind}", f"has {len(listed)} cases; keep at most {MAX_CASES}")
 
 
-def _warnings(doc: dict[str, object]) -> Iterator[Problem]:
+def _warnings(doc: dict[str, object]) -> Iterator[RuleProblem]:
     rule_id = doc.get("id")
     if isinstance(rule_id, str) and not _KNOWN_ID.fullmatch(rule_id):
-        yield Problem("id", "is not of the form ATR-YYYY-NNNNN; some ATR tools refuse it")
+        yield RuleProblem("id", "is not of the form ATR-YYYY-NNNNN; some ATR tools refuse it")
     category = as_mapping(doc.get("tags")).get("category")
     if isinstance(category, str) and category not in CATEGORIES and not _OWN_CATEGORY.match(category):
-        yield Problem("tags.category", f"{category!r} is not in the ATR category registry")
+        yield RuleProblem("tags.category", f"{category!r} is not in the ATR category registry")
     kind = as_mapping(doc.get("agent_source")).get("type")
     if isinstance(kind, str) and kind not in SOURCE_TYPES:
-        yield Problem("agent_source.type", f"{kind!r} is unknown to the engines, so the rule never fires")
+        yield RuleProblem("agent_source.type", f"{kind!r} is unknown to the engines, so the rule never fires")
     date = doc.get("date")
     if isinstance(date, str) and not _DATE.fullmatch(date):
-        yield Problem("date", "is not of the form YYYY/MM/DD")
+        yield RuleProblem("date", "is not of the form YYYY/MM/DD")
     for key, silent in (("status", ("draft", "deprecated")), ("maturity", ("deprecated",))):
         if doc.get(key) in silent:
-            yield Problem(key, f"is {doc[key]!r}: Guards load the rule but never fire it")
+            yield RuleProblem(key, f"is {doc[key]!r}: Guards load the rule but never fire it")
     if "test_cases" not in doc:
-        yield Problem("test_cases", "is missing, so nothing shows that the rule fires when it should")
+        yield RuleProblem("test_cases", "is missing, so nothing shows that the rule fires when it should")
 
 
-def _label(holder: dict[str, object], key: str, limit: int, prefix: str = "") -> Iterator[Problem]:
-    """A required one-line text."""
+def _label(holder: dict[str, object], key: str, limit: int, prefix: str = "") -> Iterator[RuleProblem]:
+    """Check a required one-line text."""
     value = holder.get(key)
     if not isinstance(value, str) or not value.strip():
-        yield Problem(f"{prefix}{key}", "must be a text of at least one character")
+        yield RuleProblem(f"{prefix}{key}", "must be a text of at least one character")
     elif len(value) > limit:
-        yield Problem(f"{prefix}{key}", f"is longer than {limit} characters; shorten it")
+        yield RuleProblem(f"{prefix}{key}", f"is longer than {limit} characters; shorten it")
     elif _CONTROL.search(value):
-        yield Problem(f"{prefix}{key}", "has a line break or control character; remove it")
+        yield RuleProblem(f"{prefix}{key}", "has a line break or control character; remove it")
 
 
 def _one_of(
     doc: dict[str, object], key: str, allowed: tuple[str, ...], *, required: bool
-) -> Iterator[Problem]:
+) -> Iterator[RuleProblem]:
     value = doc.get(key)
     if value not in allowed and (required or value is not None):
-        yield Problem(key, f"must be one of {', '.join(allowed)}")
+        yield RuleProblem(key, f"must be one of {', '.join(allowed)}")

@@ -22,7 +22,7 @@ from yaml.events import (
     ScalarEvent,
 )
 
-from app.rules.errors import YamlError
+from app.rules.errors import RuleTextError, YamlError
 
 MAX_CHARS = 65_536
 """Longest text accepted, in characters (the longest published rule has 38 k)."""
@@ -68,6 +68,14 @@ def parse_yaml(text: str) -> object:
         raise YamlError("text" if mark is None else f"line {mark.line + 1}", f"is not YAML: {what}") from None
     except (yaml.YAMLError, UnicodeError) as error:
         raise YamlError("text", f"is not YAML: {' '.join(str(error).split())[:200]}") from None
+
+
+def parse_mapping(text: str) -> dict[str, object]:
+    """Return the text's top-level mapping; raises `RuleTextError` when it is not one."""
+    doc = parse_yaml(text)
+    if not isinstance(doc, dict):
+        raise RuleTextError("text", "must be a YAML mapping with fields such as id, title and detection")
+    return doc
 
 
 def _build(events: Iterable[Event]) -> object:  # noqa: C901, PLR0912 - one pass over one event stream
@@ -146,7 +154,7 @@ def _plain(event: ScalarEvent) -> object:
 
 
 def resolve_plain(text: str) -> str | int | float | bool | None:
-    """Return what the unquoted scalar `text` means; ValueError names a number that JSON cannot carry."""
+    """Return the value of the unquoted scalar `text`; `ValueError` names a number that JSON cannot carry."""
     first = text[:1]
     if first in _NUMBER_START:
         return _number(text)
@@ -199,17 +207,17 @@ class _Dumper(yaml.CSafeDumper):
 
 
 def _represent_str(dumper: yaml.CSafeDumper, text: str) -> yaml.ScalarNode:
-    """Quote what any reader would take for something else; keep long prose readable."""
+    """Quote text that a reader would take for something else; keep long prose readable."""
     style = None
     if "\n" in text.rstrip("\n"):
         style = "|"
-    elif text.lower() in ("y", "n", "<<", "=") or not _stays_text(text):
+    elif text.lower() in ("y", "n", "<<", "=") or not stays_text(text):
         style = "'"
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
-def _stays_text(text: str) -> bool:
-    """Whether the unquoted scalar would be read back as text here (the library asks YAML 1.1 the same)."""
+def stays_text(text: str) -> bool:
+    """Return whether the unquoted scalar would be read as text; False for a number that JSON cannot carry."""
     try:
         return isinstance(resolve_plain(text), str)
     except ValueError:

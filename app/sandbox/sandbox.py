@@ -1,11 +1,12 @@
-"""A sandbox: one child process that runs our functions on foreign data, and is killed when they take too long.
+"""A sandbox: one child process that runs our functions on untrusted data, and is killed when they take too long.
 
-Calls that arrive while the child is busy go to it together in the next frame, so the cost of the pipe is
-shared exactly when there is load (the same idea as the writer's group commit).
+Calls that arrive while the child is busy go to it together in the next frame, so the cost of the pipe is shared
+exactly when there is load (the same idea as the writer's group commit).
 """
 
 import asyncio
 import contextlib
+import ctypes
 import functools
 import sys
 from collections import deque
@@ -103,7 +104,7 @@ class Sandbox:
         self._rest = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._rest_now)
 
     def _rest_now(self) -> None:
-        """Let an idle child go: it holds some 40 MB, and starting another takes a tenth of a second."""
+        """End an idle child: it uses some 40 MB, and starting another takes a tenth of a second."""
         if self._child is not None and self._child.stdin is not None and not self._waiting:
             self._child.stdin.close()
             self._child = None
@@ -130,7 +131,7 @@ class Sandbox:
                 waiting.future.set_result(answer)
 
     async def _ready(self, functions: set[str]) -> asyncio.subprocess.Process:
-        """The child; a new one has imported these functions."""
+        """Return the child, started if necessary; a new one has imported these functions."""
         if self._child is None or self._child.returncode is not None:
             self._child = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -174,3 +175,14 @@ def _result_decoder(function: Callable[..., R]) -> msgspec.msgpack.Decoder[R]:
 def _fail(waiting: _Waiting, error: SandboxError) -> None:
     if not waiting.future.done():
         waiting.future.set_exception(error)
+
+
+def give_back_memory() -> None:
+    """Return freed memory to the operating system, where the C library can (glibc; elsewhere it does so itself).
+
+    Measured: importing 785 rules left 110 MB more resident than serving them needs. Collecting cycles first freed
+    nothing more, and delayed every poll by 50 ms.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

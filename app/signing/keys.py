@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import re
 import stat
 from dataclasses import dataclass
@@ -19,6 +18,8 @@ from typing import Literal, get_args
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from app.storage.files import sync_folder, write_private
 
 KeyUse = Literal["access", "manifest", "rule"]
 USES: tuple[KeyUse, ...] = get_args(KeyUse)
@@ -71,7 +72,7 @@ class SigningKeys:
         folder = state_dir / FOLDER
         if not folder.exists():
             folder.mkdir(mode=0o700)
-            _sync_folder(state_dir)
+            sync_folder(state_dir)
         _refuse_if_shared(folder, "0700")
         for unfinished in folder.glob("*.partial"):
             unfinished.unlink()
@@ -132,7 +133,7 @@ class SigningKeys:
         if key == self.signer(key.use):
             raise ActiveSigningKey("this key signs now: rotate it first, retire it when nothing needs it")
         (self._folder / key.file_name).unlink()
-        _sync_folder(self._folder)
+        sync_folder(self._folder)
         self._keys = tuple(other for other in self._keys if other.kid != kid)
         return key
 
@@ -203,19 +204,4 @@ def _write(path: Path, private: Ed25519PrivateKey) -> None:
     pem = private.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    partial = path.with_suffix(".partial")
-    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        file.write(pem)
-        file.flush()
-        os.fsync(fd)
-    partial.replace(path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    write_private(path, pem)

@@ -1,8 +1,8 @@
-"""What can go wrong between the product and its database."""
+"""The errors of the database."""
 
 
 class StorageError(Exception):
-    """Family of every failure that the storage floor reports."""
+    """The family of all errors that storage raises."""
 
 
 class StorageUnavailable(StorageError):

@@ -4,9 +4,9 @@ from sqlite_utils import Database
 
 
 def m0006_intel(db: Database) -> None:
-    """Evidence from the fleet, and what follows from it; every instant of a report is cut to its hour.
+    """Create the tables of evidence from the fleet, and of its results; every instant of a report is cut to its hour.
 
-    A `subject` is NULL (or empty where it is part of a key) for what came without a key, which counts for nobody.
+    A `subject` is NULL (or empty where it is part of a key) for reports without a key, which count for nobody.
     """
     db.executescript("""
         CREATE INDEX key_revoked ON key (revoked_at) WHERE revoked_at IS NOT NULL;
@@ -146,7 +146,7 @@ def m0006_intel(db: Database) -> None:
 
 
 def m0007_fleet(db: Database) -> None:
-    """When agents were seen and served, what they say of their hosts, and counts of what tools report."""
+    """Create the tables of agents' activity, of what they report of their hosts, and of tools' counts."""
     db.executescript("""
         CREATE TABLE sighting (
             key_id TEXT PRIMARY KEY REFERENCES key (id),

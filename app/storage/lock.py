@@ -1,4 +1,4 @@
-"""The process lock: one process writes and schedules, whatever is started by mistake beside it."""
+"""The process lock: only one process writes and schedules, even if another is started by mistake."""
 
 import fcntl
 import os
@@ -50,7 +50,7 @@ class ProcessLock:
 
 
 def lock_holder(state_dir: Path) -> str | None:
-    """Who holds the lock, in its own words; None when nobody does."""
+    """Return what the holder of the lock wrote about itself; None when nobody holds it."""
     path = state_dir / "threatcloud.lock"
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)

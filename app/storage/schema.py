@@ -11,7 +11,7 @@ from app.storage.intel_schema import m0006_intel, m0007_fleet
 
 
 def m0001_access(db: Database) -> None:
-    """Keys, and the audit chain that nothing may change."""
+    """Create the tables of keys, and of the audit chain that nothing may change."""
     db.executescript("""
         CREATE TABLE instance (
             name TEXT PRIMARY KEY,
@@ -52,7 +52,7 @@ def m0001_access(db: Database) -> None:
 
 
 def m0002_rules(db: Database) -> None:
-    """Rule texts by their digest, and which of them each origin holds."""
+    """Create the tables of rule texts by their digest, and of which of them each origin has."""
     db.executescript("""
         CREATE TABLE rule_text (
             digest TEXT PRIMARY KEY,
@@ -94,7 +94,7 @@ def m0002_rules(db: Database) -> None:
 
 
 def m0003_consensus(db: Database) -> None:
-    """Proposals, their variants, who confirmed them, and what agents said of served rules."""
+    """Create the tables of proposals, their variants and confirmations, and of feedback on served rules."""
     db.executescript("""
         CREATE TABLE proposal (
             pattern_hash TEXT PRIMARY KEY,
@@ -151,7 +151,7 @@ def m0003_consensus(db: Database) -> None:
 
 
 def m0004_publication(db: Database) -> None:
-    """Immutable publications; bodies are kept for the newest only, since a rollback builds them anew."""
+    """Create the tables of immutable publications; only the newest has bodies, since a rollback builds them again."""
     db.executescript("""
         CREATE TABLE publication (
             serial INTEGER PRIMARY KEY,
@@ -201,7 +201,7 @@ def m0004_publication(db: Database) -> None:
 
 
 def m0005_federation(db: Database) -> None:
-    """Upstreams with a memory: versions, held changes, and the company's own decisions on top of them."""
+    """Create the tables of upstreams' versions, held changes, and the overlay: the company's own decisions."""
     db.executescript("""
         ALTER TABLE rule_text ADD COLUMN rule_id TEXT;
         ALTER TABLE rule_text ADD COLUMN status TEXT;
@@ -284,14 +284,14 @@ def m0005_federation(db: Database) -> None:
 
 
 def m0008_marks(db: Database) -> None:
-    """By what a token is known again (`app.access.marks`); NULL for keys of before."""
+    """Add the fingerprint of a key's token (`app.access.token_cache`); NULL for older keys."""
     db.executescript("ALTER TABLE key ADD COLUMN mark BLOB;")
 
 
 def m0009_sheets(db: Database) -> None:
-    """The sheets of the newest publication in their compressed form alone, with the CRC-32 of the other.
+    """Keep the representations of the newest publication compressed only, with the CRC-32 of the plain form.
 
-    Those of before are not taken over: the next start prints the same ones again.
+    Existing ones are not taken over: the next start renders the same ones again.
     """
     db.executescript("""
         CREATE TABLE publication_sheet (

@@ -1,4 +1,4 @@
-"""`Storage`: what the rest of the product sees of the database."""
+"""`Storage`: the database as the rest of the product uses it."""
 
 import asyncio
 import contextlib
@@ -22,13 +22,13 @@ T = TypeVar("T")
 class Storage:
     """One open database: durable writes in order, consistent reads beside them.
 
-    Whoever opens it must hold the state folder's `ProcessLock`.
+    The caller must hold the state folder's `ProcessLock`.
     """
 
     def __init__(self, state_dir: Path) -> None:
         """Open or create `<state_dir>/threatcloud.db` and bring its schema up to date.
 
-        First of all, a restore that was interrupted is carried out to its end. Raises `DatabaseTooNew`,
+        Before that, finish a restore that was interrupted. Raises `DatabaseTooNew`,
         `DatabaseDamaged`, or `StorageError` when that cannot be or SQLite is too old.
         """
         if sqlite3.sqlite_version_info < MINIMUM_SQLITE:

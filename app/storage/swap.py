@@ -1,9 +1,9 @@
-"""Putting another database, and what belongs to it, into a state folder: all of it or nothing, whenever it ends.
+"""The staged swap: put another database and its files into a state folder, all of them or none, even after a crash.
 
-What is new stands complete in `<somewhere>/new`, on the same file system. One rename makes that `<state>/.swap`, and
-from then on the exchange is decided: it is carried out now, or by whoever opens the state folder next. Each step is
-a rename that the next attempt sees to be done. A log (`-wal`) of the old database is moved aside with it before the
-new one has its place, so the two never meet.
+The new files are complete in `<somewhere>/new`, on the same file system. One rename makes that `<state>/.swap`, and
+from then on the swap is decided: it is finished now, or when the state folder is opened next. Each step is a rename,
+and the next attempt sees which ones were done. A log (`-wal`) of the old database is moved aside with it before the
+new database is in its place, so the two never meet.
 """
 
 import shutil
@@ -31,10 +31,10 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def swap(state_dir: Path, staged: Path, replaced: str, also_aside: tuple[str, ...] = ()) -> None:
-    """Bring everything in `<staged>/new` in, and move what it replaces, and `also_aside`, to `<state>/<replaced>`.
+    """Move everything in `<staged>/new` in, and what it replaces, and `also_aside`, to `<state>/<replaced>`.
 
     The caller holds the state folder's `ProcessLock`; `new` holds a whole database. `staged` is consumed. Raises
-    `OSError` when nothing has changed, or `StorageError`: then the next start finishes the exchange.
+    `OSError` when nothing has changed, or `StorageError`: then the next start finishes the swap.
     """
     names = sorted(path.name for path in (staged / NEW).iterdir())
     plan = Plan(
@@ -50,12 +50,12 @@ def swap(state_dir: Path, staged: Path, replaced: str, also_aside: tuple[str, ..
 
 
 def is_swap_pending(state_dir: Path) -> bool:
-    """Was an exchange decided and not carried out to its end?"""
+    """Return whether a swap was decided and is not finished."""
     return (state_dir / FOLDER).exists()
 
 
 def finish_swap(state_dir: Path) -> bool:
-    """Carry out what is left of a decided exchange; False when there is none.
+    """Finish a swap that was decided; False when there is none.
 
     The caller holds the `ProcessLock`. Raises `StorageError`; the next attempt goes on from there.
     """
@@ -86,7 +86,7 @@ def _finish(state_dir: Path, folder: Path) -> None:
 
 
 def _move_aside(state_dir: Path, new: Path, plan: Plan) -> None:
-    """The database first: without it, nobody reads its log as if it were whole."""
+    """Move the database first: without it, its log is not read as if it were complete."""
     replaced = state_dir / plan.replaced
     for name in plan.aside:
         is_in_already = name in plan.into and not (new / name).exists()

@@ -56,5 +56,5 @@ class AccessLog:
 
 
 def _harmless(path: str) -> str:
-    """The path as it can be shown anywhere: a terminal obeys U+009B, and U+2028 is a line break to some."""
+    """Return the path as it can be shown anywhere: a terminal obeys U+009B, and U+2028 is a line break to some."""
     return path if path.isascii() else quote(path)

@@ -11,9 +11,12 @@ from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
+from app.access.audit_routes import audit_handlers
 from app.access.guards import access_dependencies
+from app.access.key_routes import key_handlers
 from app.access.networks import Networks
-from app.access.routes import access_handlers
+from app.access.signing_key_routes import active_signing_key, signing_key_handlers, unknown_signing_key
+from app.bundles.format import BundleError
 from app.config import Config
 from app.consensus.errors import ConsensusError
 from app.consensus.routes import consensus_handlers, consensus_problem
@@ -25,22 +28,26 @@ from app.http.envelope import Answer
 from app.http.problem import Problem
 from app.http.requests import StrictRequest, read_query
 from app.http.services import inject_directly, services
-from app.intel.indicators.routes import feed_handlers
-from app.intel.public_routes import public_handlers
-from app.intel.reports.routes import threat_handlers
+from app.intel.indicators.routes import indicator_handlers
+from app.intel.reporter import intel_dependencies
+from app.intel.reports.routes import report_handlers
+from app.intel.routes import statistics_handlers
 from app.intel.skills.routes import skill_handlers
-from app.intel.telemetry.routes import tool_handlers
+from app.intel.telemetry.routes import telemetry_handlers
 from app.overlay.errors import OverlayError
 from app.overlay.routes import overlay_handlers, overlay_problem
 from app.privacy.routes import subject_handlers
-from app.publication.bundle_routes import bundle_export_handlers
+from app.publication.bundle_routes import bundle_export_handlers, bundle_problem
 from app.publication.distribution import distribution_handlers
-from app.publication.routes import publication_handlers
-from app.rules.routes import rules_handlers
-from app.rules.sync import sync_rules
+from app.publication.errors import PublicationError
+from app.publication.routes import publication_handlers, publication_problem
+from app.rules.local import LocalRuleError
+from app.rules.routes import local_rule_problem, rules_handlers
 from app.sandbox import SandboxClosed
+from app.signing.keys import ActiveSigningKey, UnknownSigningKey
 from app.storage import StorageUnavailable
 from app.web.access_log import AccessLog
+from app.web.api_page import page_handlers
 from app.web.asgi import App, Receive, Scope, Send
 from app.web.cors import Cors
 from app.web.edge import Edge
@@ -65,21 +72,29 @@ log = logging.getLogger(__name__)
 
 DEPENDENCIES: Mapping[str, Provide] = {
     **access_dependencies,
+    **intel_dependencies,
     **services(
         "config",
         "consensus",
         "federation",
+        "fleet",
         "freshness",
         "gatekeeper",
+        "indicators",
         "inspect_sandbox",
-        "intel",
+        "local_rules",
         "overlays",
         "pseudonyms",
         "publisher",
         "pull_counter",
+        "reports",
         "signing_keys",
+        "skills",
+        "started_at",
         "statistics",
         "storage",
+        "subjects",
+        "telemetry",
         "write_check",
     ),
 }
@@ -89,7 +104,12 @@ ERROR_HANDLERS: dict[int | type[Exception], Any] = {
     Problem: on_problem,
     ConsensusError: refused_as(consensus_problem),
     FederationError: refused_as(federation_problem),
+    PublicationError: refused_as(publication_problem),
+    BundleError: refused_as(bundle_problem),
     OverlayError: refused_as(overlay_problem),
+    UnknownSigningKey: refused_as(unknown_signing_key),
+    ActiveSigningKey: refused_as(active_signing_key),
+    LocalRuleError: refused_as(local_rule_problem),
     HTTPException: on_http_exception,
     StorageUnavailable: on_storage_unavailable,
     SandboxClosed: on_sandbox_closed,
@@ -147,7 +167,10 @@ def create_application(
         *health_handlers,
         metrics,
         show_document,
-        *access_handlers,
+        *page_handlers,
+        *key_handlers,
+        *audit_handlers,
+        *signing_key_handlers,
         *consensus_handlers,
         *federation_handlers,
         *overlay_handlers,
@@ -156,14 +179,13 @@ def create_application(
         *rules_handlers,
         *bundle_export_handlers,
         *bundle_import_handlers,
-        sync_rules,
-        *threat_handlers,
+        *report_handlers,
         *skill_handlers,
-        *feed_handlers,
+        *indicator_handlers,
         *subject_handlers,
         *fleet_handlers,
-        *tool_handlers,
-        *public_handlers,
+        *telemetry_handlers,
+        *statistics_handlers,
     ]
     litestar = serve_handlers(
         [*options_handlers(handlers), *handlers],

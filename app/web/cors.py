@@ -22,7 +22,7 @@ class Cors:
         self._origins = frozenset(origins)
 
     def headers(self, method: str, sent: Mapping[str, str]) -> Headers:
-        """The headers for an answer to this request.
+        """Return the headers for an answer to this request.
 
         `Vary` is there for every caller, or a cache would hand the answer for one origin to another.
         """

@@ -11,7 +11,7 @@ import secrets
 import time
 from functools import lru_cache
 
-from app.access.limits import Verdict
+from app.access.limits import RateVerdict
 from app.access.networks import Networks, client_address
 from app.http.envelope import encode_refusal
 from app.http.problem import Problem
@@ -23,12 +23,13 @@ from app.web.request_body import RequestBody, announces_body
 
 log = logging.getLogger(__name__)
 
+_POLICY = b"content-security-policy"
 _SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
+_DEFAULT_POLICY = (_POLICY, b"default-src 'none'; frame-ancestors 'none'")
 
 
 class Edge:
@@ -140,6 +141,8 @@ class _Exchange:
             headers = [*message["headers"], (b"x-request-id", self.request_id.encode("ascii")), *self._cors]
             if self.status != 304:  # it has no body to protect, and fleets poll for it
                 headers += _SECURITY_HEADERS
+                if not any(name == _POLICY for name, _ in message["headers"]):  # the one page has its own
+                    headers.append(_DEFAULT_POLICY)
             limit = self._scope["state"].get("rate_limit")
             if limit is not None:
                 headers += _limit_headers(limit)
@@ -154,7 +157,7 @@ class _Exchange:
 
 
 def _headers(scope: Scope) -> dict[str, str]:
-    """The request's headers; lines of one name are joined by commas (RFC 9110 5.3)."""
+    """Return the request's headers; lines of one name are joined by commas (RFC 9110 5.3)."""
     headers: dict[str, str] = {}
     for raw_name, raw_value in scope["headers"]:
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
@@ -162,7 +165,7 @@ def _headers(scope: Scope) -> dict[str, str]:
     return headers
 
 
-def _limit_headers(verdict: Verdict) -> tuple[tuple[bytes, bytes], ...]:
+def _limit_headers(verdict: RateVerdict) -> tuple[tuple[bytes, bytes], ...]:
     return (
         (b"x-ratelimit-limit", b"%d" % verdict.limit),
         (b"x-ratelimit-remaining", b"%d" % verdict.remaining),

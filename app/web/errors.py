@@ -24,7 +24,7 @@ _SENTENCES = {
 
 
 def on_problem(request: Request[Any, Any, Any], error: Problem) -> Response[bytes]:
-    """A refusal raised on purpose."""
+    """Return a refusal raised on purpose."""
     return refusal(request_id(request), error)
 
 
@@ -38,7 +38,7 @@ def refused_as(problem_of: Callable[[E], Problem]) -> ErrorHandler[E]:
 
 
 def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    """A refusal by the framework: the same envelope, none of its words where they say nothing to a client."""
+    """Return a refusal by the framework: the same envelope, none of its words where they say nothing to a client."""
     if error.status_code >= 500:
         return on_defect(request, error)
     headers = {name.title(): value for name, value in (error.headers or {}).items()}
@@ -60,7 +60,7 @@ def on_storage_unavailable(request: Request[Any, Any, Any], error: StorageUnavai
 
 
 def on_sandbox_closed(request: Request[Any, Any, Any], _error: SandboxClosed) -> Response[bytes]:
-    """The server stops; nothing was kept, and the client may try again."""
+    """Return the server stops; nothing was kept, and the client may try again."""
     problem = Problem(
         503, "The server is stopping; nothing was kept. Try again.", headers={"Retry-After": "5"}
     )
@@ -68,12 +68,12 @@ def on_sandbox_closed(request: Request[Any, Any, Any], _error: SandboxClosed) ->
 
 
 def on_defect(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """A defect of ours: logged whole, told to the client as an id only."""
+    """Return a defect of ours: logged whole, told to the client as an id only."""
     log.error("request failed", exc_info=error, extra={"request_id": request_id(request)})
     return refusal(request_id(request), Problem(500, "Internal error; the log has it under this request_id."))
 
 
 def _invalid_parameter(found: dict[str, Any]) -> Problem:
-    """What is wrong with a part of the path, as the framework found it: `{"key": ..., "message": ...}`."""
+    """Return what is wrong with a part of the path, as the framework found it: `{"key": ..., "message": ...}`."""
     field, what = str(found.get("key", "path")), str(found.get("message", "is not valid"))
     return bad_request(f"{field}: {what[0].lower()}{what[1:]}", field)

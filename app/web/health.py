@@ -8,13 +8,13 @@ from typing import Literal
 import msgspec
 from litestar import get
 from litestar.di import NamedDependency
-from sqlite_utils import Database
 
 from app import __version__
 from app.access.guards import public
 from app.http.problem import Problem
 from app.publication.publisher import Publisher
 from app.storage import Storage, StorageUnavailable
+from app.storage.instance_store import probe_read, probe_write
 
 
 class Alive(msgspec.Struct):
@@ -42,7 +42,7 @@ class WriteCheck:
         """Raise `StorageUnavailable` when it takes none."""
         now = time.monotonic()
         if now - self._wrote_at >= 1:
-            await self._storage.write(_touch)
+            await self._storage.write(probe_write)
             self._wrote_at = now
 
 
@@ -68,24 +68,13 @@ async def ready(publisher: NamedDependency[Publisher], write_check: NamedDepende
 
 async def database_answers(storage: Storage) -> bool:
     """Wait for an answer of the writer and one of a reader; False when either is that it cannot."""
-    answers = await asyncio.gather(storage.write(_touch), storage.read(_look), return_exceptions=True)
+    answers = await asyncio.gather(
+        storage.write(probe_write), storage.read(probe_read), return_exceptions=True
+    )
     for error in answers:
         if isinstance(error, BaseException) and not isinstance(error, (StorageUnavailable, sqlite3.Error)):
             raise error
     return not any(isinstance(answer, Exception) for answer in answers)
-
-
-def _look(db: Database) -> None:
-    """Prove that the database can be read."""
-    db.execute("SELECT 1 FROM instance LIMIT 1").fetchone()
-
-
-def _touch(db: Database) -> None:
-    """Prove that a write transaction commits, without growing anything."""
-    db.execute(
-        "INSERT INTO instance (name, value) VALUES ('ready', '1')"
-        " ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-    )
 
 
 health_handlers = [health, ready]

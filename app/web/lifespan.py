@@ -5,27 +5,36 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from litestar import Litestar
 
 from app.access.gatekeeper import Gatekeeper
-from app.access.issuer import issuer_of
+from app.access.key_store import issuer_of
 from app.access.networks import Networks
-from app.access.pulls import PullCounter
+from app.access.poll_counter import PollCounter
 from app.config import Config
 from app.consensus.service import Consensus
 from app.federation.service import Federation, is_remote
 from app.federation.upstream import Upstream
+from app.fleet.service import Fleet
 from app.http.problem import Problem
-from app.intel.service import Intel
+from app.intel.indicators.service import Indicators
+from app.intel.personal_data import all_personal_data
+from app.intel.reports.service import Reports
 from app.intel.skills.recount import COUNT_SECONDS, VoteCounter
-from app.intel.stats import Statistics
+from app.intel.skills.service import Skills
+from app.intel.statistics import Statistics
+from app.intel.telemetry.service import Telemetry
 from app.jobs import Jobs
 from app.overlay.service import Overlays
 from app.privacy.anonymisation import Pseudonyms
+from app.privacy.retention import Retention
 from app.privacy.secret import load_secret
+from app.privacy.subjects import Subjects
 from app.publication.freshness import Freshness
 from app.publication.publisher import Publisher
+from app.rules.service import LocalRules
 from app.sandbox import Sandbox
 from app.signing.keys import KeyUse, SigningKeys
 from app.storage import Storage, StorageUnavailable
@@ -66,8 +75,11 @@ async def opened(app: Litestar, config: Config, *, serving: bool) -> AsyncIterat
     state_dir = config.state_dir
     async with AsyncExitStack() as stack:
         # On a reload the old process has the lock until its last request is done or given up, and then closes.
-        patience = config.server.graceful_seconds + CLOSING_SECONDS if serving else 0
-        lock = await take_lock(state_dir, purpose(serving=serving), patience)
+        lock = await take_lock(
+            state_dir,
+            purpose(serving=serving),
+            config.server.graceful_seconds + CLOSING_SECONDS if serving else 0,
+        )
         stack.callback(lock.release)
         storage = await asyncio.to_thread(Storage, state_dir)
         stack.push_async_callback(storage.close)
@@ -96,15 +108,17 @@ async def opened(app: Litestar, config: Config, *, serving: bool) -> AsyncIterat
             if use != "access":
                 await publish(f"{use} key rotated")
 
+        gatekeeper.on_rotated = on_rotated
+
         consensus = Consensus(storage, inspect_sandbox, gate_sandbox, config.consensus, publish)
         federation = Federation(storage, config.upstream, state_dir, publish, publisher.freeze_reason)
         stack.push_async_callback(federation.close)
         overlays = Overlays(storage, inspect_sandbox, config.overlay, publish)
         pseudonyms = Pseudonyms(load_secret(state_dir))
-        own = Networks.parse((*config.access.networks, *config.consensus.nat_networks))
         votes = VoteCounter(storage, count_sandbox)
-        intel = Intel(storage, pseudonyms, config.intel, config.consensus, own, votes)
-        pull_counter = PullCounter()
+        fleet = Fleet(storage, gatekeeper.activity, config.fleet, lambda: _served_serial(publisher))
+        evidence = _evidence(config, storage, pseudonyms, votes)
+        pull_counter = PollCounter()
         services = {
             "config": config,
             "storage": storage,
@@ -116,14 +130,15 @@ async def opened(app: Litestar, config: Config, *, serving: bool) -> AsyncIterat
             "consensus": consensus,
             "federation": federation,
             "overlays": overlays,
+            "local_rules": LocalRules(storage, inspect_sandbox, publish),
             "inspect_sandbox": inspect_sandbox,
             "gate_sandbox": gate_sandbox,
             "pull_counter": pull_counter,
             "pseudonyms": pseudonyms,
-            "intel": intel,
-            "statistics": Statistics(storage, publisher, intel),
+            "fleet": fleet,
+            **evidence._asdict(),
+            "statistics": Statistics(storage, publisher, evidence.skills),
             "publish": publish,
-            "on_rotated": on_rotated,
             "write_check": WriteCheck(storage),
             "started_at": now,
         }
@@ -139,9 +154,11 @@ async def opened(app: Litestar, config: Config, *, serving: bool) -> AsyncIterat
                 overlays,
                 publisher,
                 pull_counter,
-                gatekeeper.sightings,
-                intel,
+                fleet,
+                evidence.skills,
+                evidence.indicators,
                 votes,
+                evidence.retention,
                 config,
             )
             stack.push_async_callback(jobs.stop)
@@ -155,6 +172,41 @@ async def opened(app: Litestar, config: Config, *, serving: bool) -> AsyncIterat
             await federation.adopt(now, withdraw=False)
             await overlays.adopt(now, withdraw=False)
         yield
+
+
+class Evidence(NamedTuple):
+    """The services of what clients report, by their names in `app.state`."""
+
+    skills: Skills
+    indicators: Indicators
+    reports: Reports
+    telemetry: Telemetry
+    retention: Retention
+    subjects: Subjects
+
+
+def _evidence(config: Config, storage: Storage, pseudonyms: Pseudonyms, votes: VoteCounter) -> Evidence:
+    own = Networks.parse((*config.access.networks, *config.consensus.nat_networks))
+    skills = Skills(storage, config.consensus, votes)
+    indicators = Indicators(storage, pseudonyms, config.consensus, own)
+
+    def invalidate_lists() -> None:
+        skills.known.invalidate()
+        indicators.listed.invalidate()
+
+    data = all_personal_data(config.consensus)
+    return Evidence(
+        skills,
+        indicators,
+        Reports(storage, config.intel, indicators),
+        Telemetry(storage, pseudonyms),
+        Retention(storage, config.retention, data, invalidate_lists),
+        Subjects(storage, data, invalidate_lists),
+    )
+
+
+def _served_serial(publisher: Publisher) -> int:
+    return publisher.served.serial if publisher.served is not None else 0
 
 
 async def _catch_up(publisher: Publisher) -> None:

@@ -3,21 +3,28 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Annotated
 
 from litestar import get
+from litestar.di import NamedDependency
+from litestar.params import HeaderParameter
 from litestar.response import Response
 from prometheus_client import exposition
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from app import __version__
-from app.access.guards import instant_of, require_monitor
+from app.access.guards import require_monitor
 from app.backup.status import BackupStatus, read_backup_status
-from app.federation.status import UpstreamStatus
-from app.http.envelope import AnyRequest
+from app.config import Config
+from app.federation.service import Federation
+from app.federation.status import PullOutcome, UpstreamStatus
+from app.http.described import described
 from app.http.timestamps import from_text
 from app.measures import Counts, Measures, measure
+from app.storage import Storage
 
 TEXT = exposition.CONTENT_TYPE_PLAIN_0_0_4.removesuffix("; charset=utf-8")
 """Without the character set, which Litestar adds to every text."""
@@ -26,15 +33,18 @@ Samples = Iterable[tuple[Sequence[str], float]]
 """`(values of the labels, value)`."""
 
 
-@get("/metrics", guards=[require_monitor()])
-async def metrics(request: AnyRequest) -> Response[bytes]:
-    """Metrics in Prometheus' text format, or in OpenMetrics for who accepts that."""
-    state, now = request.app.state, instant_of(request)
-    upstreams = state.config.upstream
-    measures = await state.storage.read(lambda db: measure(db, upstreams, now))
-    backups = read_backup_status(state.config.state_dir)
-    page = _Page(measures, state.federation.outcomes, state.storage.path, backups)
-    if openmetrics.CONTENT_TYPE_LATEST.partition(";")[0] in request.headers.get("accept", ""):
+@get("/metrics", guards=[require_monitor()], **described(str, media="text/plain"))
+async def metrics(
+    config: NamedDependency[Config],
+    storage: NamedDependency[Storage],
+    federation: NamedDependency[Federation],
+    now: NamedDependency[datetime],
+    accept: Annotated[str, HeaderParameter(name="Accept")] = "",
+) -> Response[bytes]:
+    """Return the metrics in Prometheus' text format, or in OpenMetrics for a client that accepts that."""
+    measures = await storage.read(lambda db: measure(db, config.upstream, now))
+    page = _Page(measures, federation.outcomes, storage.path, read_backup_status(config.state_dir))
+    if openmetrics.CONTENT_TYPE_LATEST.partition(";")[0] in accept:
         body: bytes = openmetrics.generate_latest(page)  # type: ignore[no-untyped-call]
         media = openmetrics.CONTENT_TYPE_LATEST
     else:
@@ -47,7 +57,7 @@ class _Page:
     """Everything that one scrape shows, as prometheus_client collects it."""
 
     measures: Measures
-    pulls: Mapping[tuple[str, str], int]
+    pulls: Mapping[tuple[str, PullOutcome], int]
     database: Path
     backups: BackupStatus
 

@@ -7,7 +7,7 @@ docstrings as descriptions. Handlers of prepared bytes are `described` by their 
 
 import re
 from collections.abc import Iterator, Sequence
-from inspect import getdoc
+from inspect import cleandoc, getdoc
 from typing import Any, get_args, get_origin
 
 import msgspec
@@ -16,6 +16,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, Schema, SecurityScheme
+from litestar.params import ParameterKwarg
 from litestar.plugins import OpenAPISchemaPlugin
 from litestar.routes import HTTPRoute
 from litestar.types import Method
@@ -28,7 +29,6 @@ from app.http.described import JSON_TYPE, Described
 from app.http.envelope import JSON, Answer, AnyRequest
 from app.http.requests import TolerantKwarg
 from app.http.tolerant import Batch
-from app.web.api_description import describe_by_table
 
 PATH = "/api/openapi/openapi.json"
 Json = dict[str, Any]
@@ -59,7 +59,7 @@ _MEANINGS = {200: "Done", 201: "Made", 202: "Started"}
 
 @get(PATH, guards=[public()], include_in_schema=False)
 async def show_document(request: AnyRequest) -> Response[bytes]:
-    """This document; without our envelope, since OpenAPI fixes its shape."""
+    """Return this document, without our envelope, since OpenAPI fixes its shape."""
     state = request.app.state
     if "api_document" not in state:
         state["api_document"] = msgspec.json.encode(document_of(request.app))
@@ -114,20 +114,11 @@ def document_of(app: Litestar) -> Json:
         operation = document["paths"][path][method.lower()]
         paths.setdefault(path, {})[method.lower()] = _complete(operation, handler, schemas)
     components = {"Refusal": _REFUSAL, **schemas.components}
-    _describe_by_table(app, paths, components)
     document["paths"] = paths
     document["components"]["schemas"] = components
     del document["servers"]
     ecma: Json = _as_ecma(document)
     return ecma
-
-
-def _describe_by_table(app: Litestar, paths: dict[str, Json], components: Json) -> None:
-    """Replace the operations of handlers that still read requests themselves; goes with the last of them."""
-    found, more = describe_by_table(app)
-    components |= more
-    for path, methods in found.items():
-        paths[path] |= methods
 
 
 def _operation_id(
@@ -159,7 +150,10 @@ class _SchemasOfTypes(OpenAPISchemaPlugin):
     def to_openapi_schema(self, field_definition: FieldDefinition, schema_creator: Any) -> Schema:
         """Return a schema that is resolved when the document is written: by then all types are known."""
         del schema_creator
-        return _TypeSchema(self, self._kind_of(field_definition))
+        schema = _TypeSchema(self, self._kind_of(field_definition))
+        if isinstance(field_definition.kwarg_definition, ParameterKwarg):
+            schema.minimum = field_definition.kwarg_definition.ge  # Litestar passes over a bound of 0
+        return schema
 
     def note(self, *kinds: Any) -> None:
         """Add types that the document will need."""
@@ -332,14 +326,20 @@ def _security(guard: Guard) -> Sequence[dict[str, list[str]]]:
 
 
 def _as_ecma(node: Any) -> Any:
-    r"""Return the document with patterns as JSON Schema has them: ECMA 262 ends a text with `$`, Python with `\Z`."""
+    r"""Return the document as readers of other languages have it.
+
+    ECMA 262 ends a text with `$`, Python with `\Z`; descriptions lose the indentation that docstrings have.
+    """
     if isinstance(node, dict):
-        return {
-            name: re.sub(r"\\Z$", "$", value)
-            if name == "pattern" and isinstance(value, str)
-            else _as_ecma(value)
-            for name, value in node.items()
-        }
+        return {name: _member_as_ecma(name, value) for name, value in node.items()}
     if isinstance(node, list):
         return [_as_ecma(value) for value in node]
     return node
+
+
+def _member_as_ecma(name: str, value: Any) -> Any:
+    if not isinstance(value, str):
+        return _as_ecma(value)
+    if name == "pattern":
+        return re.sub(r"\\Z$", "$", value)
+    return cleandoc(value) if name == "description" else value

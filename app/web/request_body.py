@@ -12,7 +12,7 @@ DISCARDED_BYTES = 32 * 1024 * 1024
 
 
 def announces_body(headers: Mapping[str, str]) -> bool:
-    """Does a body follow these headers (RFC 9112 6.3)?"""
+    """Return whether a body follows these headers (RFC 9112 6.3)."""
     return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
@@ -28,7 +28,7 @@ class RequestBody:
         self.complete = False
 
     async def receive(self) -> Message:
-        """The next message; raises `Problem` 408 past the deadline, 400 when the client left in between."""
+        """Return the next message; raises `Problem` 408 past the deadline, 400 when the client left in between."""
         if self.complete:
             return await self._receive()
         clock = time.monotonic()

@@ -126,7 +126,7 @@ class Server(BaseApplication):  # type: ignore[misc]
 
 
 def _refuse_moving(old: Config, new: Config) -> None:
-    """A reload keeps the sockets and the lock, so what they stand on can change at a restart only."""
+    """Return a reload keeps the sockets and the lock, so what they stand on can change at a restart only."""
     mistakes = [
         f"server.{name}: takes a restart, a reload cannot change it"
         for name in ("host", "port", "state_dir")

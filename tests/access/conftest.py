@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.access.gatekeeper import Gatekeeper
-from app.access.issuer import issuer_of
+from app.access.key_store import issuer_of
 from app.access.policy import AccessPolicy, LimitPolicy
 from app.signing.keys import SigningKeys
 from app.storage import Storage

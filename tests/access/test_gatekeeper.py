@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from app.access import audit
-from app.access.authenticator import KeyRefused
+from app.access import audit_store
+from app.access.authentication import KeyRefused
 from app.access.gatekeeper import Gatekeeper
-from app.access.keys import KeyRecord, find_key
+from app.access.key_store import KeyRecord, find_key
 from app.access.policy import AccessPolicy, LimitPolicy
-from app.access.principal import Principal
-from app.access.roles import Role
+from app.access.principal import Principal, Role
 from app.access.tokens import encode_token
 from app.http.paging import Page
 from app.http.problem import Problem
@@ -117,9 +116,9 @@ async def test_looking_at_a_token_is_no_use_of_it(gatekeeper: Gatekeeper) -> Non
     assert gatekeeper.holder(token, START) == record
     with pytest.raises(KeyRefused, match="malformed"):
         gatekeeper.holder("nonsense", START)
-    assert gatekeeper.sightings.flush() == []
+    assert gatekeeper.activity.flush() == []
     await check(gatekeeper, token)
-    assert len(gatekeeper.sightings.flush()) == 1
+    assert len(gatekeeper.activity.flush()) == 1
 
 
 async def test_revocation_holds_for_a_token_never_seen_before(gatekeeper: Gatekeeper) -> None:
@@ -251,7 +250,7 @@ async def test_revoking_twice_changes_nothing_and_an_unknown_id_is_404(
     second = await gatekeeper.revoke(record.id, START + timedelta(days=1), actor="a")
     assert first == second
     assert (await refused(gatekeeper.revoke("0" * 16, START, actor="a"))).status == 404
-    entries, _ = await storage.read(lambda db: audit.read(db, Page(10, None), action="key.revoke"))
+    entries = await storage.read(lambda db: audit_store.read(db, Page(10, None), action="key.revoke"))
     assert len(entries) == 1
 
 
@@ -449,7 +448,7 @@ async def test_everything_that_happens_to_a_key_is_audited_without_the_token(
     registered, _ = await gatekeeper.register("guard-laptop-1", "127.0.0.1", START)
     await gatekeeper.revoke(record.id, START, actor="local (root)", address="local")
     kid = await gatekeeper.rotate_signing_key("rule", START, actor="local (root)")
-    entries, _ = await storage.read(lambda db: audit.read(db, Page(10, None)))
+    entries = await storage.read(lambda db: audit_store.read(db, Page(10, None)))
     assert [(entry.action, entry.actor, entry.target) for entry in entries] == [
         ("signing_key.rotate", "local (root)", kid),
         ("key.revoke", "local (root)", record.id),
@@ -457,7 +456,7 @@ async def test_everything_that_happens_to_a_key_is_audited_without_the_token(
         ("key.issue", "local (root)", record.id),
     ]
     assert token not in repr(entries)
-    assert (await storage.read(audit.verify)).broken_at is None
+    assert (await storage.read(audit_store.verify)).broken_at is None
 
 
 async def test_the_issuer_is_made_once(storage: Storage, tmp_path: Path) -> None:

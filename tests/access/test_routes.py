@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from litestar import Litestar, get
+from litestar import Litestar, Response, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.testing import TestClient
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from app.access.audit_routes import audit_handlers
 from app.access.guards import (
     Guard,
     actor_of,
@@ -21,47 +22,49 @@ from app.access.guards import (
     require,
     require_reader,
 )
-from app.access.limits import Verdict
+from app.access.key_routes import key_handlers
+from app.access.limits import RateVerdict
 from app.access.policy import AccessPolicy, LimitPolicy
-from app.access.roles import Role
-from app.access.routes import access_handlers
-from app.http.envelope import AnyRequest, refusal
-from app.http.problem import Problem
+from app.access.principal import Role
+from app.access.signing_key_routes import signing_key_handlers
+from app.http.envelope import AnyRequest
 from app.storage import Storage
+from app.web.application import serve_handlers
 
 from .conftest import Clock, open_gatekeeper
 
 LOCAL = {"x-test-local": "1", "x-threatcloud-operator": "ro<o>t"}
 Json = dict[str, Any]
+access_handlers = [*key_handlers, *audit_handlers, *signing_key_handlers]
 
 
 @get("/agents", guards=[require(Role.AGENT, Role.ADMIN)])
-async def for_agents(request: AnyRequest) -> str:
-    return actor_of(request)
+async def for_agents(request: AnyRequest) -> Response[str]:
+    return Response(actor_of(request))
 
 
 @get("/readers", guards=[require_reader()])
-async def for_readers(request: AnyRequest) -> str:
-    return principal_of(request).subject
+async def for_readers(request: AnyRequest) -> Response[str]:
+    return Response(principal_of(request).subject)
 
 
 @get("/free", guards=[require_reader(charged=False)])
-async def for_readers_often(request: AnyRequest) -> str:
+async def for_readers_often(request: AnyRequest) -> Response[str]:
     if "changed" in request.query_params:
         charge(request, principal_of(request))
-    return "ok"
+    return Response("ok")
 
 
 @get("/everybody", guards=[public()])
-async def for_everybody(request: AnyRequest) -> str:
-    return principal_of(request).subject
+async def for_everybody(request: AnyRequest) -> Response[str]:
+    return Response(principal_of(request).subject)
 
 
 class Server:
     """A small application around the real handlers, with an edge that the tests command."""
 
     def __init__(self, state: Path, clock: Clock, access: AccessPolicy, limits: LimitPolicy) -> None:
-        self.limits: Verdict | None = None
+        self.limits: RateVerdict | None = None
         self.rotated: list[str] = []
 
         async def on_rotated(use: str) -> None:
@@ -71,7 +74,7 @@ class Server:
         async def lifespan(app: Litestar) -> Any:
             app.state.storage = Storage(state)
             app.state.gatekeeper = await open_gatekeeper(app.state.storage, state, access, limits)
-            app.state.on_rotated = on_rotated
+            app.state.gatekeeper.on_rotated = on_rotated
             yield
             await app.state.storage.close()
 
@@ -89,16 +92,11 @@ class Server:
 
             return middleware
 
-        def on_problem(request: AnyRequest, problem: Problem) -> Any:
-            return refusal("r-1", problem)
-
         self.clock = clock
-        self.app = Litestar(
+        self.app = serve_handlers(
             [*access_handlers, for_agents, for_readers, for_readers_often, for_everybody],
             middleware=[edge],
             lifespan=[lifespan],
-            exception_handlers={Problem: on_problem},
-            openapi_config=None,
         )
         self.client = TestClient(self.app)
 

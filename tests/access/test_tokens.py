@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.access.roles import Role
+from app.access.principal import Role
 from app.access.tokens import MAX_LENGTH, TYPE, BadToken, Claims, decode_token, encode_token
 
 NOW = datetime(2026, 4, 17, 0, 3, 42, tzinfo=UTC)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app import __version__
-from app.storage.copy import copy_database
+from app.storage.migrate import copy_database
 from tests.backup.conftest import Origin, poll
 from tests.backup.test_round_trip import damage
 from tests.server import Server

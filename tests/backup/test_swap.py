@@ -20,8 +20,8 @@ from app.backup.restore import RESTORED_CONFIG, RestoreOptions, restore_backup
 from app.backup.snapshots import restore_snapshot
 from app.signing.keys import SigningKeys
 from app.storage import Storage
-from app.storage.copy import copy_database
 from app.storage.lock import ProcessLock
+from app.storage.migrate import copy_database
 from app.storage.swap import is_swap_pending
 from tests.backup.conftest import Origin
 from tests.needs import need_root

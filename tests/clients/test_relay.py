@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from app.fleet.guard_host import relay_configuration
+from app.fleet.host_config import relay_configuration
 from tests.clients.certificates import Authority
 from tests.clients.host import mark
 from tests.clients.nginx import Nginx, has_ipv6, listening

@@ -5,14 +5,14 @@ from sqlite_utils import Database
 
 from app.access.principal import Principal
 from app.consensus.errors import UnknownRule
-from app.consensus.feedback import Reception
+from app.consensus.feedback import FeedbackResult
 from app.rules.store import yield_id
 
 from .world import World, hold_foreign, rule
 
 pytestmark = pytest.mark.anyio
 
-QUIET = Reception(quarantined=False, now=False, flagged=False)
+QUIET = FeedbackResult(quarantined=False, now=False, flagged=False)
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ async def served(world: World) -> World:
     return world
 
 
-async def against(world: World, who: Principal, name: str = "ATR-2026-90001") -> Reception:
+async def against(world: World, who: Principal, name: str = "ATR-2026-90001") -> FeedbackResult:
     world.forward(seconds=1)
     return await world.consensus.give_feedback(who, name, False, world.now)
 
@@ -33,7 +33,7 @@ async def test_the_third_identity_quarantines_at_once(served: World) -> None:
     assert await against(served, first) == QUIET
     assert await against(served, second, "hash-1") == QUIET
     assert await served.served() != {}
-    assert await against(served, third) == Reception(quarantined=True, now=True, flagged=False)
+    assert await against(served, third) == FeedbackResult(quarantined=True, now=True, flagged=False)
     assert (await served.status(), await served.served()) == ("quarantined", {})
     assert served.changes == ["ATR-2026-90001 quarantined"]
     held = await served.rule_of()
@@ -45,7 +45,7 @@ async def test_the_third_identity_quarantines_at_once(served: World) -> None:
 async def test_quarantine_survives_votes_cycles_and_more_reports(served: World) -> None:
     for who in await served.agents(4):
         answer = await against(served, who)
-    assert answer == Reception(quarantined=True, now=False, flagged=False)
+    assert answer == FeedbackResult(quarantined=True, now=False, flagged=False)
     await served.submit(await served.agent("late"), rule())
     await served.consensus.run_cycle(served.now)
     assert (await served.status(), await served.served()) == ("quarantined", {})
@@ -86,7 +86,7 @@ async def test_an_upstream_rule_is_only_flagged_and_that_once(served: World) -> 
     assert not any(answer.quarantined for answer in answers)
     assert "ATR-2026-00150" in await served.served()
     assert [action for _, action in await served.audited()].count("rule.flagged") == 1
-    assert await served.consensus.settle_feedback("ATR-2026-00150", served.by(), "looked into") == 4
+    assert await served.consensus.dismiss_feedback("ATR-2026-00150", served.by(), "looked into") == 4
     assert await served.consensus.contested_rules() == []
 
 

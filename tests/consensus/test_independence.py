@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.consensus.independence import Voter, weigh
 from app.consensus.policy import ConsensusPolicy
+from app.consensus.votes import Voter, judge_independence
 
 
 def admin(name: str, address: str = "10.0.0.1", site: str | None = None, live: bool = True) -> Voter:
@@ -16,7 +16,7 @@ def own(name: str, registered: str, voted: str | None = None, site: str | None =
 
 
 def counted(voters: list[Voter], policy: ConsensusPolicy | None = None) -> list[bool]:
-    return [verdict.counted for verdict in weigh(voters, policy or ConsensusPolicy())]
+    return [verdict.counted for verdict in judge_independence(voters, policy or ConsensusPolicy())]
 
 
 def test_admin_issued_identities_count_each_even_from_one_address() -> None:
@@ -26,7 +26,10 @@ def test_admin_issued_identities_count_each_even_from_one_address() -> None:
 def test_self_registered_ones_count_once_per_address_and_the_first_does() -> None:
     voters = [own("a", "10.0.0.1"), own("b", "10.0.0.1"), own("c", "10.0.0.2")]
     assert counted(voters) == [True, False, True]
-    assert weigh(voters, ConsensusPolicy())[1].reason == "not independent of a: same address 10.0.0.1"
+    assert (
+        judge_independence(voters, ConsensusPolicy())[1].reason
+        == "not independent of a: same address 10.0.0.1"
+    )
 
 
 def test_moving_between_registration_and_vote_gains_nothing() -> None:
@@ -89,7 +92,7 @@ def test_admin_issued_by_address_looks_at_where_the_vote_came_from() -> None:
 def test_a_revoked_key_does_not_count_and_blocks_nobody() -> None:
     gone = Voter("a", "self", "10.0.0.1", "10.0.0.1", None, live=False)
     assert counted([gone, own("b", "10.0.0.1")]) == [False, True]
-    assert weigh([gone], ConsensusPolicy())[0].reason == "key revoked"
+    assert judge_independence([gone], ConsensusPolicy())[0].reason == "key revoked"
 
 
 def test_self_registered_without_any_recorded_address_are_one() -> None:
@@ -124,13 +127,13 @@ policies = st.builds(
 def test_a_later_vote_never_changes_the_verdict_on_an_earlier_one(
     voters: list[Voter], policy: ConsensusPolicy
 ) -> None:
-    whole = weigh(voters, policy)
-    assert all(weigh(voters[:n], policy) == whole[:n] for n in range(len(voters)))
+    whole = judge_independence(voters, policy)
+    assert all(judge_independence(voters[:n], policy) == whole[:n] for n in range(len(voters)))
 
 
 @given(voters_strategy)
 def test_however_they_mix_self_registered_never_count_beyond_their_addresses(voters: list[Voter]) -> None:
-    verdicts = weigh(voters, ConsensusPolicy())
+    verdicts = judge_independence(voters, ConsensusPolicy())
     selves = [
         v for v, verdict in zip(voters, verdicts, strict=True) if verdict.counted and v.enrolled == "self"
     ]

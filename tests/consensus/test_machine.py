@@ -6,11 +6,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from app.consensus.errors import Refused
-from app.consensus.independence import Voter
-from app.consensus.machine import Event, after
+from app.consensus.machine import CLOSED, OPEN, SERVED, Event, Status, after
 from app.consensus.policy import ConsensusPolicy
-from app.consensus.standing import Candidate, Gate, Standing, standing
-from app.consensus.states import CLOSED, OPEN, SERVED, Status
+from app.consensus.votes import Candidate, Gate, VoteCount, Voter, count_votes
 
 statuses = st.sampled_from(list(Status))
 standings = st.sampled_from(sorted(OPEN))
@@ -69,13 +67,13 @@ class ProposalMachine(RuleBasedStateMachine):
         self.approved: str | None = None
         self.final = False
 
-    def count(self) -> Standing:
+    def count(self) -> VoteCount:
         voters = [
             (Voter(name, "admin", None, None, None, name not in self.revoked), text)
             for name, text in self.votes.items()
         ]
         texts = [Candidate(digest, digest != "draft", gate, "") for digest, gate in self.gates.items()]
-        return standing(voters, texts, self.approved, self.policy)
+        return count_votes(voters, texts, self.approved, self.policy)
 
     def happen(self, event: Event) -> bool:
         try:

@@ -4,7 +4,7 @@ import pytest
 
 from app.consensus import review
 from app.consensus.errors import Refused, UnknownProposal, UnusableText
-from app.consensus.states import Status
+from app.consensus.machine import Status
 
 from .world import CATASTROPHIC, DRAFT, World, rule
 

@@ -12,9 +12,9 @@ from litestar.testing import TestClient
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from app.access.gatekeeper import Gatekeeper
-from app.access.issuer import issuer_of
+from app.access.key_store import issuer_of
 from app.access.policy import AccessPolicy, LimitPolicy
-from app.access.roles import Role
+from app.access.principal import Role
 from app.consensus.policy import ConsensusPolicy
 from app.consensus.routes import consensus_handlers
 from app.consensus.service import Consensus

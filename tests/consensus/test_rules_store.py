@@ -9,13 +9,13 @@ from sqlite_utils import Database
 from app.rules.inspect import inspect_text
 from app.rules.store import (
     COMMUNITY,
-    HeldRule,
-    State,
+    RuleState,
+    StoredRule,
     free_id,
-    hold_rule,
     put_text,
     rule_of_pattern,
     rules_with_id,
+    store_rule,
     withdraw,
     yield_id,
 )
@@ -41,15 +41,15 @@ def put(db: Database, text: str) -> str:
 
 
 def community(
-    db: Database, pattern_hash: str, rule_id: str = "ATR-2026-90001", state: State = "active"
+    db: Database, pattern_hash: str, rule_id: str = "ATR-2026-90001", state: RuleState = "active"
 ) -> None:
     digest = put(db, rule(rule_id))
-    hold_rule(
+    store_rule(
         db, origin=COMMUNITY, rule_id=rule_id, digest=digest, state=state, at=AT, pattern_hash=pattern_hash
     )
 
 
-def ids(rules: list[HeldRule]) -> list[tuple[str, str]]:
+def ids(rules: list[StoredRule]) -> list[tuple[str, str]]:
     return [(held.rule_id, held.origin) for held in rules]
 
 
@@ -70,7 +70,7 @@ def test_an_origin_replaces_its_own_rule_only(db: Database) -> None:
     hold_foreign(db, "ATR-2026-00001", "upstream:a")
     hold_foreign(db, "ATR-2026-00001", "upstream:b")
     newer = put(db, rule("ATR-2026-00001", title="Newer"))
-    hold_rule(db, origin="upstream:b", rule_id="ATR-2026-00001", digest=newer, state="active", at=LATER)
+    store_rule(db, origin="upstream:b", rule_id="ATR-2026-00001", digest=newer, state="active", at=LATER)
     a, b = rules_with_id(db, "ATR-2026-00001")
     assert (a.origin, a.digest == newer, a.changed_at) == ("upstream:a", False, "2026-04-17T00:03:42.124Z")
     assert (b.digest, b.changed_at, b.first_seen) == (newer, LATER, "2026-04-17T00:03:42.124Z")
@@ -105,7 +105,7 @@ def test_local_ids_go_on_until_one_is_free(db: Database) -> None:
 
 
 @pytest.mark.parametrize("state", ["active", "canary"])
-def test_a_community_rule_gives_its_id_up_in_row_and_text(db: Database, state: State) -> None:
+def test_a_community_rule_gives_its_id_up_in_row_and_text(db: Database, state: RuleState) -> None:
     community(db, "hash-1", state=state)
     new_id = yield_id(db, "ATR-2026-90001", LATER)
     hold_foreign(db, "ATR-2026-90001")

@@ -15,18 +15,25 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from app.access.keys import revoke_key
-from app.access.principal import Actor, holder_of
+from app.access.key_store import holder_of, revoke_key
+from app.access.principal import Actor
 from app.consensus import feedback, review
-from app.consensus.canary import advance, stays
-from app.consensus.cycle import due
 from app.consensus.errors import Refused, UnknownProposal, UnknownRule
-from app.consensus.gating import Gated, gate_text, rename_text
-from app.consensus.independence import Voter
-from app.consensus.landing import Landed, NeedsId, give_back, land, next_choice
+from app.consensus.gating import GateResult, gate_text, rename_text
+from app.consensus.parsing import ParsedRule, parse_text
 from app.consensus.policy import ConsensusPolicy
-from app.consensus.reading import Reading, read_text
-from app.consensus.submission import Outcome, Submission, record
+from app.consensus.promotion import (
+    NeedsId,
+    PromotionOutcome,
+    advance,
+    next_choice,
+    put_in_service,
+    return_to_pending,
+    stays,
+)
+from app.consensus.store import due_proposals
+from app.consensus.submission import Submission, SubmissionOutcome, record
+from app.consensus.votes import Voter
 from app.http.timestamps import to_text
 from app.rules.store import COMMUNITY, yield_id
 from app.storage.connection import open_writer
@@ -50,13 +57,13 @@ hashes, people, texts = st.sampled_from(HASHES), st.sampled_from(PEOPLE), st.sam
 
 
 @cache
-def gated(text: str) -> Gated:
+def gated(text: str) -> GateResult:
     return gate_text(text, "standard")
 
 
 @cache
-def read(text: str) -> Reading:
-    return read_text(text)
+def read(text: str) -> ParsedRule:
+    return parse_text(text)
 
 
 class History(RuleBasedStateMachine):
@@ -120,7 +127,7 @@ class History(RuleBasedStateMachine):
         sent = Submission(
             pattern_hash=pattern_hash,
             text=TEXTS[text],
-            reading=read(TEXTS[text]),
+            parsed=read(TEXTS[text]),
             voter=voter,
             key_id=principal.key_id,
             address=principal.address,
@@ -132,10 +139,13 @@ class History(RuleBasedStateMachine):
         before = self.statuses().get(pattern_hash)
         receipt = record(self.db, sent, to_text(self.now), self.policy)
         if who in self.voters[pattern_hash]:
-            assert receipt.outcome is Outcome.ALREADY
+            assert receipt.outcome is SubmissionOutcome.ALREADY
             assert self.statuses()[pattern_hash] == before
         self.voters[pattern_hash].add(who)
-        if receipt.status in ("draft", "pending", "confirmed") and receipt.outcome is not Outcome.ALREADY:
+        if (
+            receipt.status in ("draft", "pending", "confirmed")
+            and receipt.outcome is not SubmissionOutcome.ALREADY
+        ):
             assert receipt.confirmations == self.independent(self.voters[pattern_hash])
 
     @rule(pattern_hash=hashes, text=st.sampled_from(["one", "one again", "two"]))
@@ -198,26 +208,29 @@ class History(RuleBasedStateMachine):
         query = "SELECT digest FROM rule WHERE origin = ? AND rule_id = ?"
         self.foreign[origin, rule_id] = self.db.conn.execute(query, [origin, rule_id]).fetchone()[0]
 
-    @precondition(lambda self: bool(due(self.db)))
+    @precondition(lambda self: bool(due_proposals(self.db)))
     @rule(crash=st.booleans())
     def cycle(self, crash: bool) -> None:
-        for pattern_hash, status in due(self.db):
+        for pattern_hash, status in due_proposals(self.db):
             if status == "canary":
                 self.look_after(pattern_hash)
                 continue
             choice = next_choice(self.db, pattern_hash, self.policy)
             if choice is None:
-                assert give_back(self.db, pattern_hash, self.now, self.policy) is Landed.RETURNED
+                assert (
+                    return_to_pending(self.db, pattern_hash, self.now, self.policy)
+                    is PromotionOutcome.RETURNED
+                )
                 continue
             verdict = gated(choice.text)
             if crash:
                 return
-            landed = land(self.db, pattern_hash, choice, verdict, self.now, self.policy)
+            landed = put_in_service(self.db, pattern_hash, choice, verdict, self.now, self.policy)
             if isinstance(landed, NeedsId):
                 verdict = rename_text(choice.text, landed.rule_id)
-                landed = land(self.db, pattern_hash, choice, verdict, self.now, self.policy)
-            assert landed in (Landed.PROMOTED, Landed.CANARIED, Landed.FAILED)
-            if landed is not Landed.FAILED:
+                landed = put_in_service(self.db, pattern_hash, choice, verdict, self.now, self.policy)
+            assert landed in (PromotionOutcome.PROMOTED, PromotionOutcome.CANARIED, PromotionOutcome.FAILED)
+            if landed is not PromotionOutcome.FAILED:
                 self.was_earned(pattern_hash, choice.digest)
 
     def look_after(self, pattern_hash: str) -> None:
@@ -258,7 +271,7 @@ class History(RuleBasedStateMachine):
 
     @invariant()
     def what_is_due_is_confirmed_or_in_canary(self) -> None:
-        assert {h for h, _ in due(self.db)} == {
+        assert {h for h, _ in due_proposals(self.db)} == {
             h for h, row in self.statuses().items() if row[0] in ("confirmed", "canary")
         }
 

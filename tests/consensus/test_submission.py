@@ -3,8 +3,8 @@
 import pytest
 
 from app.consensus.errors import UnusableText
-from app.consensus.states import Status
-from app.consensus.submission import ALWAYS_RECOUNTED, Outcome
+from app.consensus.machine import Status
+from app.consensus.submission import ALWAYS_RECOUNTED, SubmissionOutcome
 
 from .world import DRAFT, World, rule
 
@@ -15,9 +15,9 @@ async def test_the_first_vote_proposes_and_the_third_confirms(world: World) -> N
     first, second, third = await world.agents(3)
     receipts = [await world.submit(who, rule()) for who in (first, second, third)]
     assert [(r.outcome, r.status, r.confirmations) for r in receipts] == [
-        (Outcome.SUBMITTED, Status.PENDING, 1),
-        (Outcome.CONFIRMED, Status.PENDING, 2),
-        (Outcome.CONFIRMED, Status.CONFIRMED, 3),
+        (SubmissionOutcome.SUBMITTED, Status.PENDING, 1),
+        (SubmissionOutcome.CONFIRMED, Status.PENDING, 2),
+        (SubmissionOutcome.CONFIRMED, Status.CONFIRMED, 3),
     ]
 
 
@@ -25,14 +25,16 @@ async def test_one_identity_never_counts_twice_whatever_it_sends(world: World) -
     (who,) = await world.agents(1)
     await world.submit(who, DRAFT)
     again = [await world.submit(who, text) for text in (DRAFT, rule(), rule(pattern="other"))]
-    assert [(r.outcome, r.status, r.confirmations) for r in again] == [(Outcome.ALREADY, Status.DRAFT, 1)] * 3
+    assert [(r.outcome, r.status, r.confirmations) for r in again] == [
+        (SubmissionOutcome.ALREADY, Status.DRAFT, 1)
+    ] * 3
     assert len((await world.consensus.show("hash-1")).variants) == 1
 
 
 async def test_several_keys_of_one_subject_are_one_identity(world: World) -> None:
     for _ in range(3):
         receipt = await world.submit(await world.agent("same", address="10.0.0.9"), rule())
-    assert (receipt.outcome, receipt.confirmations) == (Outcome.ALREADY, 1)
+    assert (receipt.outcome, receipt.confirmations) == (SubmissionOutcome.ALREADY, 1)
 
 
 async def test_three_self_registered_from_one_host_count_once(world: World) -> None:
@@ -119,7 +121,11 @@ async def test_a_vote_after_the_decision_is_kept_and_changes_nothing(world: Worl
     await world.confirm(rule())
     await world.consensus.run_cycle(world.now)
     late = await world.submit(await world.agent("late"), rule())
-    assert (late.outcome, late.status, late.confirmations) == (Outcome.CONFIRMED, Status.PROMOTED, 3)
+    assert (late.outcome, late.status, late.confirmations) == (
+        SubmissionOutcome.CONFIRMED,
+        Status.PROMOTED,
+        3,
+    )
     assert len((await world.consensus.why("hash-1")).votes) == 4
 
 

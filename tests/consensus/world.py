@@ -10,15 +10,14 @@ from typing import Literal
 
 from sqlite_utils import Database
 
-from app.access.keys import KeyRecord, insert_key, revoke_key
-from app.access.principal import Actor, Principal, holder_of
-from app.access.roles import Role
+from app.access.key_store import KeyRecord, holder_of, insert_key, revoke_key
+from app.access.principal import Actor, Principal, Role
 from app.consensus.policy import ConsensusPolicy
 from app.consensus.service import Consensus
 from app.consensus.submission import Receipt
 from app.http.timestamps import to_text
 from app.rules.inspect import inspect_text
-from app.rules.store import HeldRule, hold_rule, put_text, rule_of_pattern
+from app.rules.store import StoredRule, put_text, rule_of_pattern, store_rule
 from app.rules.validate import Profile
 from app.sandbox import Sandbox
 from app.storage import Storage
@@ -79,19 +78,19 @@ def hold_foreign(db: Database, rule_id: str, origin: str = "upstream:atr") -> No
     """Let another origin hold a rule."""
     text = rule(rule_id, title=f"Held by {origin}")
     digest = put_text(db, inspect_text(text, profile=Profile.PUBLISHED), text)
-    hold_rule(db, origin=origin, rule_id=rule_id, digest=digest, state="active", at=to_text(START))
+    store_rule(db, origin=origin, rule_id=rule_id, digest=digest, state="active", at=to_text(START))
 
 
 def local_id(pattern_hash: str) -> str:
     return f"ATR-LOCAL-{hashlib.sha256(pattern_hash.encode()).hexdigest()[:8]}"
 
 
-def in_service(db: Database) -> list[HeldRule]:
-    columns = ", ".join(field.name for field in fields(HeldRule))
+def in_service(db: Database) -> list[StoredRule]:
+    columns = ", ".join(field.name for field in fields(StoredRule))
     rows = db.query(
         f"SELECT {columns} FROM rule WHERE state IN ('active', 'canary') ORDER BY rule_id, origin"
     )
-    return [HeldRule(**row) for row in rows]
+    return [StoredRule(**row) for row in rows]
 
 
 @dataclass
@@ -152,7 +151,7 @@ class World:
     async def status(self, pattern_hash: str = "hash-1") -> str:
         return (await self.consensus.show(pattern_hash)).status
 
-    async def rule_of(self, pattern_hash: str = "hash-1") -> HeldRule | None:
+    async def rule_of(self, pattern_hash: str = "hash-1") -> StoredRule | None:
         return await self.storage.read(lambda db: rule_of_pattern(db, pattern_hash))
 
     async def served(self) -> dict[str, str]:

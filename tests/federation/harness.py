@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from app.access import audit
+from app.access import audit_store
 from app.access.principal import Actor
 from app.federation.service import Federation
 from app.federation.status import PullResult, UpstreamStatus
@@ -109,7 +109,7 @@ class FederationHarness:
 
     async def audited(self, action: str) -> list[dict[str, Any]]:
         """Details of the entries of this action, newest first."""
-        entries, _ = await self.storage.read(lambda db: audit.read(db, Page(500, None), action=action))
+        entries = await self.storage.read(lambda db: audit_store.read(db, Page(500, None), action=action))
         return [entry.detail for entry in entries]
 
     async def count(self, table: str) -> int:

@@ -17,7 +17,7 @@ from app.federation.upstream import BundleUpstream
 from app.http.paging import Page
 from app.http.timestamps import from_text
 from app.rules.inspect import inspect_text
-from app.rules.store import hold_rule, put_text, rules_with_id
+from app.rules.store import put_text, rules_with_id, store_rule
 from app.rules.validate import Profile
 from tests.example_rules import rule_text
 from tests.federation.harness import IDS, START, FederationHarness
@@ -430,7 +430,7 @@ async def test_two_upstreams_may_offer_one_id(harness: FederationHarness) -> Non
 async def test_upstream_gets_its_id_back_from_a_community_rule(harness: FederationHarness) -> None:
     def squat(db: Any) -> None:
         digest = put_text(db, inspect_text(rule_text(IDS[0]), profile=Profile.PUBLISHED), rule_text(IDS[0]))
-        hold_rule(
+        store_rule(
             db,
             origin="community",
             rule_id=IDS[0],

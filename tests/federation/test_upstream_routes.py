@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.access.roles import Role
+from app.access.principal import Role
 from app.federation.routes import compare
 from app.sandbox import Sandbox
 from tests.example_rules import rule_text

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from app.fleet import guard_host
+from app.fleet import host_config
 from tests.flows.fleet import eventually
 from tests.machines.bed import Bed, Machine, Recap
 from tests.machines.bed.bed import REPOSITORY
@@ -242,20 +242,22 @@ def read(part: str) -> dict[str, Any]:
 
 def test_the_role_calls_things_as_the_product_does() -> None:
     names = read("vars")
-    assert names["_threatcloud_guard_folder"] == guard_host.FOLDER
-    assert names["_threatcloud_guard_unit"] == guard_host.UNIT
-    assert names["_threatcloud_guard_relay_port"] == guard_host.RELAY_PORT
-    chosen = guard_host.plan("1.9.0", f"https://{HOSTNAME}", read("defaults")["threatcloud_guard_relay_name"])
-    written = {file.name: file for file in guard_host.host_files(chosen, "key", "token")}
+    assert names["_threatcloud_guard_folder"] == host_config.FOLDER
+    assert names["_threatcloud_guard_unit"] == host_config.UNIT
+    assert names["_threatcloud_guard_relay_port"] == host_config.RELAY_PORT
+    chosen = host_config.plan(
+        "1.9.0", f"https://{HOSTNAME}", read("defaults")["threatcloud_guard_relay_name"]
+    )
+    written = {file.name: file for file in host_config.host_files(chosen, "key", "token")}
     unit = written[names["_threatcloud_guard_relay_unit"]]
     assert f"User={names['_threatcloud_guard_relay_user']}\n" in unit.text
     assert set(names["_threatcloud_guard_members"]) == set(yaml.safe_load(written["config.json"].text))
     for version in ("1.6.1", "1.7.0"):
-        plan = guard_host.plan(version, f"https://{HOSTNAME}", "threatcloud-relay.internal")
+        plan = host_config.plan(version, f"https://{HOSTNAME}", "threatcloud-relay.internal")
         dropin = names["_threatcloud_guard_dropins"][plan.row.unit].replace(
-            "{{ _threatcloud_guard_unit }}", guard_host.UNIT
+            "{{ _threatcloud_guard_unit }}", host_config.UNIT
         )
-        assert dropin in {file.place for file in guard_host.host_files(plan, "key", None)}
+        assert dropin in {file.place for file in host_config.host_files(plan, "key", None)}
 
 
 def test_every_variable_of_the_role_has_a_default_and_an_explanation() -> None:

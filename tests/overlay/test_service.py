@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from sqlite_utils import Database
 
-from app.access import audit
+from app.access import audit_store
 from app.access.principal import Actor
 from app.config import Config, ConfigError, load_config
 from app.http.paging import Page
@@ -22,7 +22,7 @@ from app.overlay.store import entries
 from app.overlay.views import OverlayEntrySummary
 from app.publication.store import effective_members
 from app.rules.inspect import inspect_text
-from app.rules.store import hold_rule, put_text, withdraw
+from app.rules.store import put_text, store_rule, withdraw
 from app.rules.validate import Profile
 from app.sandbox import Sandbox
 from app.storage import Storage
@@ -83,7 +83,7 @@ class OverlayHarness:
             )
             rule_id = looked.facts.rule_id
             db.conn.execute("INSERT INTO upstream_rule VALUES (?, ?, ?, 'atr')", [version, rule_id, digest])
-            hold_rule(
+            store_rule(
                 db,
                 origin=f"upstream:{name}",
                 rule_id=rule_id,
@@ -155,7 +155,7 @@ class OverlayHarness:
 
     async def actions(self) -> list[str]:
         """What the audit log says, oldest first."""
-        found, _ = await self.storage.read(lambda db: audit.read(db, Page(100, None)))
+        found = await self.storage.read(lambda db: audit_store.read(db, Page(100, None)))
         return [entry.action for entry in found][::-1]
 
 
@@ -344,7 +344,7 @@ async def test_local_and_community_rules_are_not_touched(harness: OverlayHarness
 
     def work(db: Database) -> None:
         digest = put_text(db, inspect_text(text, profile=Profile.PUBLISHED), text)
-        hold_rule(db, origin="local", rule_id=RULE, digest=digest, state="active", at=to_text(NOON))
+        store_rule(db, origin="local", rule_id=RULE, digest=digest, state="active", at=to_text(NOON))
 
     await harness.storage.write(work)
     assert (await harness.add("disable")).state == "idle"

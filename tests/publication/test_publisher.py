@@ -25,7 +25,7 @@ from app.publication.publisher import Publisher
 from app.publication.selection import Selection
 from app.publication.served_set import RepresentationName, closing
 from app.rules.inspect import inspect_text
-from app.rules.store import hold_rule, put_text, set_state, yield_id
+from app.rules.store import put_text, set_state, store_rule, yield_id
 from app.rules.validate import Profile
 from app.signing.keys import SigningKeys
 from app.storage import Storage
@@ -63,7 +63,7 @@ class World:
         def work(db: Database) -> None:
             digest = put_text(db, inspect_text(content, profile=Profile.PUBLISHED), content)
             pattern = f"hash-of-{rule_id}" if origin == "community" else None
-            hold_rule(
+            store_rule(
                 db,
                 origin=origin,
                 rule_id=rule_id,

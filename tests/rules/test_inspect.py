@@ -5,7 +5,7 @@ import time
 import msgspec
 import pytest
 
-from app.rules.digest import text_digest
+from app.rules.compare import text_digest
 from app.rules.errors import RuleTextError, YamlError
 from app.rules.inspect import Inspection, inspect_text
 from app.rules.validate import Profile

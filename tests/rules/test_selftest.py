@@ -5,7 +5,7 @@ import pytest
 from app.rules.errors import PatternError
 from app.rules.regexes import compile_pattern
 from app.rules.rule import Condition, conditions
-from app.rules.selftest import Failure, case_texts, plain_check, run_selftest
+from app.rules.selftest import CaseFailure, case_texts, plain_check, run_selftest
 from tests.rules.conftest import Doc
 
 
@@ -62,8 +62,12 @@ def test_a_case_that_names_a_field_is_held_to_it() -> None:
 def test_any_and_all() -> None:
     cases = {"true_positives": ["x"], "true_negatives": [{"input": "y"}]}
     checks = [lambda text: text == "x", lambda text: text == "y"]
-    assert run_selftest(_doc("any", cases, "a", "b"), checks).failures == (Failure("true_negative", 0, "y"),)
-    assert run_selftest(_doc("all", cases, "a", "b"), checks).failures == (Failure("true_positive", 0, "x"),)
+    assert run_selftest(_doc("any", cases, "a", "b"), checks).failures == (
+        CaseFailure("true_negative", 0, "y"),
+    )
+    assert run_selftest(_doc("all", cases, "a", "b"), checks).failures == (
+        CaseFailure("true_positive", 0, "x"),
+    )
 
 
 def test_a_case_without_text_fails_either_way() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.rules.validate import Problem, Profile, problems, warnings
+from app.rules.validate import Profile, RuleProblem, problems, warnings
 from app.rules.yaml_text import parse_yaml
 from tests.example_rules import rule_text
 from tests.needs import lacking
@@ -135,5 +135,5 @@ def test_known_forms_of_ids_and_own_categories_are_not_remarked_on(doc: Doc, rul
 def test_a_rule_without_test_cases_is_whole_but_remarked_on(doc: Doc) -> None:
     del doc["test_cases"]
     assert problems(doc, profile=Profile.PUBLISHED) == ()
-    assert isinstance(warnings(doc)[0], Problem)
+    assert isinstance(warnings(doc)[0], RuleProblem)
     assert warnings(doc)[0].field == "test_cases"

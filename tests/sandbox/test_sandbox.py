@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.rules.look import Look, look_at
+from app.rules.inspect import InspectionResult, inspect_untrusted
 from app.sandbox import Sandbox, SandboxError, SandboxTimeout
 from tests.example_rules import rule_text
 from tests.sandbox import work
@@ -20,8 +20,8 @@ def anyio_backend() -> str:
 async def test_results_come_back_typed_and_to_their_callers() -> None:
     sandbox = Sandbox(10)
     texts = [rule_text(f"ATR-2026-{number:05}") for number in range(100)]
-    looks = await asyncio.gather(*(sandbox.call(look_at, text) for text in texts))
-    assert all(isinstance(look, Look) and look.inspection for look in looks)
+    looks = await asyncio.gather(*(sandbox.call(inspect_untrusted, text) for text in texts))
+    assert all(isinstance(look, InspectionResult) and look.inspection for look in looks)
     ids = [look.inspection.facts.rule_id for look in looks if look.inspection and look.inspection.facts]
     assert ids == [f"ATR-2026-{number:05}" for number in range(100)]
     await sandbox.close()

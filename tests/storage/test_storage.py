@@ -80,6 +80,26 @@ async def test_a_constraint_that_is_broken_reaches_its_caller(tmp_path: Path) ->
     await storage.close()
 
 
+async def test_the_table_api_commits_nothing_by_itself(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+
+    def work(db: Database) -> None:
+        table = db.table("instance")
+        table.insert({"name": "a", "value": "1"})
+        table.insert_all({"name": name, "value": "1"} for name in "bc")
+        table.update("a", {"value": "2"})
+        table.delete("b")
+        table.delete_where("name = ?", ["c"])
+        assert [*db.query("SELECT * FROM instance")] == [*table.rows] == [{"name": "a", "value": "2"}]
+        assert db.conn.in_transaction
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await storage.write(work)
+    assert await names(storage) == set()
+    await storage.close()
+
+
 async def test_readers_cannot_write(tmp_path: Path) -> None:
     storage = Storage(tmp_path)
     with pytest.raises(StorageUnavailable, match="readonly"):

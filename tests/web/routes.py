@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from app.access.roles import Role
+from app.access.principal import Role
 from app.config import Config
 from app.web.application import create_application
 from app.web.openapi import document_of, guard_of, operations

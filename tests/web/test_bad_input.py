@@ -531,7 +531,6 @@ UNKNOWN_PATHS = [
     "api/atr-rules%00",
     "api/atr-proposals/a/b",
     "api/admin/keys/a/b",
-    "api/openapi",
     "api/openapi/x",
     "api/openapi/x.html",
     ".well-known",

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from schemathesis import GenerationMode, checks
 from schemathesis.transport.serialization import Binary
 
-from app.access.roles import Role
+from app.access.principal import Role
 from tests.bundles.exporter import Exporter, pem_of
 from tests.example_rules import proposal, rule_text
 from tests.federation.harness import Folder

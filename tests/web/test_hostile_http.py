@@ -13,7 +13,7 @@ import httpx
 import pytest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as METRICS
 
-from app.web.api_contract import FILE
+from app.http.described import FILE_TYPE
 from app.web.server import KEEPALIVE_SECONDS
 from app.web.worker import HEADER_SECONDS, STALL_SECONDS
 from tests.server import Server
@@ -307,7 +307,7 @@ def test_head_is_get_without_the_body(path: str, server: Server, key: str) -> No
 def comparable(found: Answer, *, has_id: bool) -> dict[str, str | int]:
     """The headers that HEAD and GET must share; the id in the body may have one digit more the second time."""
     fixed: dict[str, str | int] = {k: v for k, v in found.headers.items() if k not in VOLATILE}
-    if fixed["content-type"] in {FILE, METRICS}:  # each bundle says when it was made; numbers grow
+    if fixed["content-type"] in {FILE_TYPE, METRICS}:  # each bundle says when it was made; numbers grow
         return {k: v for k, v in fixed.items() if k not in {"content-length", "repr-digest"}}
     id_size = len(found.headers["x-request-id"]) if has_id else 0
     fixed["content-length"] = int(found.headers["content-length"]) - id_size

@@ -7,7 +7,7 @@ import pytest
 from litestar.routes import HTTPRoute
 
 from app.access.guards import Guard
-from app.access.roles import Role
+from app.access.principal import Role
 from app.config import Config
 from app.web.application import create_application
 from tests.server import REPOSITORY, Server
@@ -20,6 +20,8 @@ OPEN = {
     "GET /.well-known/jwks.json",
     "GET /.well-known/rule-key.pem",
     "GET /.well-known/manifest-key.pem",
+    "GET /api/openapi",
+    "GET /api/openapi/api.css",
     "GET /api/openapi/openapi.json",
     "POST /api/clients/register",
     "POST /api/agents/register",

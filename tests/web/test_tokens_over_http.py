@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from app.access.roles import Role
+from app.access.principal import Role
 from app.access.tokens import TYPE
 from app.signing.keys import USES, SigningKeys
 from tests.server import Server

@@ -1,4 +1,4 @@
-"""The IP and domain feeds: one value a line, `#` in front of what is meant for people. Pure.
+"""The IP and domain feeds: one value a line, and comments for people behind `#`. Pure.
 
 Stock Guards use lines of digits and dots only, so they pass over the comments and IPv6 (measured).
 """
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from app.intel.indicators.model import Kind
+from app.intel.indicators.model import IndicatorKind
 from app.intel.indicators.store import Indicator
 
 MIN_REPUTATION = 70
@@ -15,30 +15,30 @@ MIN_REPUTATION = 70
 
 
 @dataclass(frozen=True, slots=True)
-class FeedTerms:
-    """What a client asks of a feed; `category` None for every one."""
+class FeedQuery:
+    """What a client asks of a feed; `category` is None for all categories."""
 
-    kind: Kind
+    kind: IndicatorKind
     min_reputation: int = MIN_REPUTATION
     category: str | None = None
 
 
-def feed(listed: Iterable[Indicator], terms: FeedTerms) -> bytes:
-    """The whole text; addresses in numerical order, IPv4 first, domains in alphabetical order."""
+def render_feed(listed: Iterable[Indicator], query: FeedQuery) -> bytes:
+    """Return the whole text; addresses in numerical order, IPv4 first, domains in alphabetical order."""
     values = {
         entry.value
         for entry in listed
-        if entry.kind == terms.kind
-        and entry.reputation >= terms.min_reputation
-        and terms.category in (None, entry.category)
+        if entry.kind == query.kind
+        and entry.reputation >= query.min_reputation
+        and query.category in (None, entry.category)
     }
     heading = [
-        f"# threatcloud {terms.kind}-blocklist",
+        f"# threatcloud {query.kind}-blocklist",
         f"# entries: {len(values)}",
-        f"# min reputation: {terms.min_reputation} of 100, higher is worse",
-        f"# category: {terms.category or 'any'}",
+        f"# min reputation: {query.min_reputation} of 100, higher is worse",
+        f"# category: {query.category or 'any'}",
     ]
-    ordered = sorted(values, key=_numerically) if terms.kind == "ip" else sorted(values)
+    ordered = sorted(values, key=_numerically) if query.kind == "ip" else sorted(values)
     return "".join(f"{line}\n" for line in [*heading, *ordered]).encode("ascii", "replace")
 
 

@@ -1,4 +1,4 @@
-"""Addresses and domains that a feed may list: which ones at all, and what reports say of them. Pure.
+"""Addresses and domains that a feed may list: which ones at all, and the aggregate of their sightings. Pure.
 
 Decision 0014 says how an exact address can be listed although none is stored before three independent identities
 have reported it.
@@ -13,10 +13,10 @@ from ipaddress import IPv6Address
 from typing import Literal
 
 from app.access.networks import Networks, parse_address
-from app.consensus.independence import Voter, weigh
 from app.consensus.policy import ConsensusPolicy
+from app.consensus.votes import Voter, judge_independence
 
-Kind = Literal["ip", "domain"]
+IndicatorKind = Literal["ip", "domain"]
 
 CONFIRMATIONS = 3
 """Independent identities that must have reported an address before it is stored in clear, and listed."""
@@ -61,8 +61,8 @@ class Sighting:
 
 
 @dataclass(frozen=True, slots=True)
-class Weight:
-    """What the sightings of one indicator amount to."""
+class Aggregate:
+    """The aggregate of the sightings of one indicator: independent reporters and their category."""
 
     reporters: int
     category: str
@@ -82,10 +82,10 @@ class Weight:
 
 @lru_cache(maxsize=8192)
 def exact_address(text: str) -> str | None:
-    """The one public address that `text` names, normalised; None for what a feed must never list.
+    """Return the one public address that `text` names, normalised; None for what a feed must never list.
 
     That is everything private, loopback, link-local, multicast, reserved or for documentation, everything that
-    stands for another address, and what somebody has masked: an IPv4 address that ends in 0, an IPv6 address whose
+    stands for another address, and every masked address: an IPv4 address that ends in 0, an IPv6 address whose
     lower 64 bits are zero.
     """
     parsed = parse_address(text.strip())
@@ -99,7 +99,7 @@ def exact_address(text: str) -> str | None:
 
 
 def public_domain(text: str) -> str | None:
-    """A domain name as feeds list it: lower case, ASCII (IDNA), no dot at the end; None for what is no public one."""
+    """Return a domain name as feeds list it: lower case, ASCII (IDNA), no final dot; None if it is not public."""
     try:
         name = text.strip().rstrip(".").lower().encode("idna").decode("ascii")
     except UnicodeError:
@@ -111,10 +111,10 @@ def public_domain(text: str) -> str | None:
     return None if top in _SPECIAL or not (top.isalpha() or top.startswith("xn--")) else name
 
 
-def weigh_sightings(sightings: Sequence[Sighting], policy: ConsensusPolicy) -> Weight:
+def aggregate(sightings: Sequence[Sighting], policy: ConsensusPolicy) -> Aggregate:
     """Count the independent identities among sightings in order of time; the most frequent category is theirs."""
-    verdicts = weigh([sighting.voter for sighting in sightings], policy)
+    verdicts = judge_independence([sighting.voter for sighting in sightings], policy)
     counted = [s.category for s, verdict in zip(sightings, verdicts, strict=True) if verdict.counted]
     categories = Counter(counted)
     best = min(categories, key=lambda name: (-categories[name], name)) if categories else ""
-    return Weight(len(counted), best)
+    return Aggregate(len(counted), best)

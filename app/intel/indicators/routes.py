@@ -1,37 +1,45 @@
 """Feeds over HTTP, and an admin's entries in them."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
-from litestar import Response, delete, get, post
+from litestar import delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromQuery, QueryParameter
 from litestar.types import ASGIApp
 from msgspec import Meta
 
-from app.access.guards import actor_of, instant_of, principal_of, require, require_reader
-from app.access.principal import Actor
-from app.access.roles import Role
-from app.http.body import read_body
-from app.http.envelope import AnyRequest, answer
-from app.http.paging import cursor_for, page_of
+from app.access.guards import require, require_reader
+from app.access.principal import Actor, Role
+from app.http.described import described
+from app.http.envelope import Answer, AnyRequest
+from app.http.paging import Page, page_of_rows, paged
 from app.http.problem import bad_request, not_found
-from app.intel.indicators.feeds import MIN_REPUTATION, FeedTerms, feed
-from app.intel.indicators.model import Kind, exact_address, public_domain
-from app.intel.indicators.store import list_indicators
-from app.intel.service import Intel
+from app.http.requests import JsonBody
+from app.intel.indicators.feeds import MIN_REPUTATION, FeedQuery, render_feed
+from app.intel.indicators.model import IndicatorKind, exact_address, public_domain
+from app.intel.indicators.service import Indicators
+from app.intel.indicators.store import Indicator
 from app.privacy.anonymisation import bounded
 
 TEXT = b"text/plain; charset=utf-8"
-KINDS: tuple[Kind, ...] = ("ip", "domain")
 MAX_CATEGORY = 64
 _admins = [require(Role.ADMIN)]
 READERS = require_reader()
 """Called in the handler, as in app.publication.distribution: fleets poll these routes."""
 Value = Annotated[str, Meta(min_length=1, max_length=253)]
 Reason = Annotated[str, Meta(min_length=1, max_length=500)]
+_feed_route = described(
+    str,
+    media="text/plain",
+    conditional=True,
+    query={"minReputation": Annotated[int, Meta(ge=0, le=100)], "category": str},
+    opt={"guard": READERS},
+)
 
 
 class NewIndicator(msgspec.Struct):
-    """The body of `POST /api/admin/indicators`; whether it is an address or a domain, the value says."""
+    """The body of `POST /api/admin/indicators`; the value shows whether it is an address or a domain."""
 
     value: Value
     reputation: Annotated[int, Meta(ge=0, le=100)] = 100
@@ -45,75 +53,83 @@ class IndicatorToDelete(msgspec.Struct):
     value: Value
 
 
-@get("/api/feeds/ip-blocklist", opt={"guard": READERS})
+class DeletedIndicator(msgspec.Struct, frozen=True):
+    """How many entries of the list and how many sightings of the value are gone."""
+
+    value: str
+    entries: int
+    sightings: int
+
+
+@get("/api/feeds/ip-blocklist", **_feed_route)
 async def ip_blocklist(request: AnyRequest) -> ASGIApp:
-    """Public addresses, one a line: `minReputation` (70), `category`."""
+    """Serve listed addresses, one a line: `minReputation` (70), `category`."""
     return await _feed(request, "ip")
 
 
-@get("/api/feeds/domain-blocklist", opt={"guard": READERS})
+@get("/api/feeds/domain-blocklist", **_feed_route)
 async def domain_blocklist(request: AnyRequest) -> ASGIApp:
-    """Public domains, one a line: `minReputation` (70), `category`."""
+    """Serve listed domains, one a line: `minReputation` (70), `category`."""
     return await _feed(request, "domain")
 
 
-async def _feed(request: AnyRequest, kind: Kind) -> ASGIApp:
+async def _feed(request: AnyRequest, kind: IndicatorKind) -> ASGIApp:
     await READERS.admit(request)
     query = request.query_params
     category = query.get("category")
-    terms = FeedTerms(
+    wanted = FeedQuery(
         kind,
         _reputation(query.get("minReputation")),
         bounded(category, MAX_CATEGORY) if category is not None else None,
     )
-    page = await _intel(request).indicator_list.page(terms, lambda listed: feed(listed, terms))
-    return page.answer(request, TEXT, b"")
+    indicators: Indicators = request.app.state.indicators
+    response = await indicators.listed.response(wanted, lambda listed: render_feed(listed, wanted))
+    return response.answer(request, TEXT, b"")
 
 
-@get("/api/admin/indicators", guards=_admins)
-async def show_indicators(request: AnyRequest) -> Response[bytes]:
-    """What is listed, by kind and value: `kind=ip|domain`, `origin=admin|reports`."""
-    page = page_of(request.query_params, key_parts=3)
-    kind, origin = request.query_params.get("kind"), request.query_params.get("origin")
-    if kind is not None and kind not in KINDS:
-        raise bad_request(f"kind: one of {', '.join(KINDS)}", "kind")
-    if origin not in (None, "admin", "reports"):
-        raise bad_request("origin: admin or reports", "origin")
-    rows = await request.app.state.storage.read(lambda db: list_indicators(db, page, kind, origin))
-    shown = rows[: page.limit]
-    last = shown[-1] if len(rows) > page.limit else None
-    following = cursor_for([last.kind, last.value, last.origin]) if last else None
-    return answer(request, shown, meta={"next": following})
+@get("/api/admin/indicators", guards=_admins, dependencies=paged(3))
+async def show_indicators(
+    indicators: NamedDependency[Indicators],
+    page: NamedDependency[Page],
+    kind: FromQuery[IndicatorKind | None] = None,
+    origin: Annotated[
+        Literal["admin", "reports"] | None, QueryParameter(description="admin or reports")
+    ] = None,
+) -> Answer[list[Indicator]]:
+    """List indicators by kind and value: `kind=ip|domain`, `origin=admin|reports`."""
+    rows = await indicators.list_page(page, kind, origin)
+    return page_of_rows(rows, page, lambda row: (row.kind, row.value, row.origin))
 
 
 @post("/api/admin/indicators", guards=_admins)
-async def add_indicator(request: AnyRequest) -> Response[bytes]:
+async def add_indicator(
+    indicators: NamedDependency[Indicators], data: JsonBody[NewIndicator], actor: NamedDependency[Actor]
+) -> Indicator:
     """List an address or a domain, or change its entry."""
-    body = await read_body(request, NewIndicator)
-    kind, value = _named(body.value)
-    entry = await _intel(request).put_indicator(
+    kind, value = _named(data.value)
+    return await indicators.put(
         kind,
         value,
-        reputation=body.reputation,
-        category=bounded(body.category, MAX_CATEGORY) or "manual",
-        reason=body.reason,
-        actor=_by(request),
+        reputation=data.reputation,
+        category=bounded(data.category, MAX_CATEGORY) or "manual",
+        reason=data.reason,
+        actor=actor,
     )
-    return answer(request, entry, status=201)
 
 
 @delete("/api/admin/indicators", guards=_admins, status_code=200)
-async def remove_indicator(request: AnyRequest) -> Response[bytes]:
-    """Take a value off its feed, and forget who reported it: it takes three new reports to come back."""
-    body = await read_body(request, IndicatorToDelete)
-    kind, value = _named(body.value)
-    entries, sightings = await _intel(request).delete_indicator(kind, value, _by(request))
+async def remove_indicator(
+    indicators: NamedDependency[Indicators], data: JsonBody[IndicatorToDelete], actor: NamedDependency[Actor]
+) -> DeletedIndicator:
+    """Take a value off its feed, and delete its sightings: three new reports bring it back."""
+    kind, value = _named(data.value)
+    entries, sightings = await indicators.delete(kind, value, actor)
     if not entries and not sightings:
         raise not_found("Nothing is known of this value.")
-    return answer(request, {"value": value, "entries": entries, "sightings": sightings})
+    return DeletedIndicator(value, entries, sightings)
 
 
-def _named(text: str) -> tuple[Kind, str]:
+def _named(text: str) -> tuple[IndicatorKind, str]:
     address = exact_address(text)
     if address is not None:
         return "ip", address
@@ -134,13 +150,4 @@ def _reputation(text: str | None) -> int:
     return int(text)
 
 
-def _by(request: AnyRequest) -> Actor:
-    return Actor(actor_of(request), principal_of(request).address, instant_of(request))
-
-
-def _intel(request: AnyRequest) -> Intel:
-    intel: Intel = request.app.state.intel
-    return intel
-
-
-feed_handlers = [ip_blocklist, domain_blocklist, show_indicators, add_indicator, remove_indicator]
+indicator_handlers = [ip_blocklist, domain_blocklist, show_indicators, add_indicator, remove_indicator]

@@ -1,7 +1,7 @@
 """The SQL of indicators: sightings by digest, what became listed, and entries of an admin.
 
 A sighting holds no address but the HMAC of one, which only this instance can make. The address itself is stored
-with the report that makes it confirmed, and deleted when it is so no more.
+with the report that confirms it, and deleted when it is no longer confirmed.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,16 +12,18 @@ from sqlite_utils import Database
 
 from app.consensus.policy import ConsensusPolicy
 from app.http.paging import Page
-from app.intel.indicators.model import Kind, Sighting, Weight, weigh_sightings
-from app.intel.reports.reporter import Reporter
-from app.intel.voters import ALWAYS_COUNTED, COLUMNS, JOIN, voter_of
+from app.intel.indicators.model import Aggregate, IndicatorKind, Sighting, aggregate
+from app.intel.reporter import Reporter
+from app.intel.voters_store import ALWAYS_COUNTED, COLUMNS, JOIN, voter_of
 from app.privacy.anonymisation import Pseudonyms
+from app.privacy.personal_data import Expiry, PersonalData
+from app.privacy.store import PURGE_BATCH, delete_rows_of_subject, rows_of_subject
 
 
 class Indicator(msgspec.Struct, frozen=True, rename="camel"):
     """A listed indicator; `reason` and `added_by` are an admin's, `reporters` counts independent identities."""
 
-    kind: Kind
+    kind: IndicatorKind
     value: str
     origin: str
     reputation: int
@@ -36,14 +38,14 @@ INDICATOR = ", ".join(Indicator.__struct_fields__)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """Whether a feed changed, and the digests (with their addresses) that are to be counted again soon."""
+class RecordedSightings:
+    """Whether a feed changed, and the digests (with their addresses) that a job must count."""
 
     changed: bool
     due: Mapping[str, str]
 
 
-def note_sightings(
+def record_sightings(
     db: Database,
     found: Iterable[tuple[str, str]],
     reporter: Reporter,
@@ -51,15 +53,15 @@ def note_sightings(
     at: str,
     policy: ConsensusPolicy,
     pseudonyms: Pseudonyms,
-) -> Outcome:
+) -> RecordedSightings:
     """Record that an identity reported addresses, `(address, category)` each.
 
-    Reports without a key are left out. `hour` is kept of the sighting, `at` of a change of the list.
+    Reports without a key are left out. `hour` is the time kept of the sighting, `at` that of a change of the list.
     """
     changed, due = False, dict[str, str]()
     subject = reporter.subject
     if subject is None:
-        return Outcome(changed, due)
+        return RecordedSightings(changed, due)
     for value, category in dict(found).items():
         digest = digest_of("ip", value, pseudonyms)
         is_new = db.conn.execute(
@@ -73,28 +75,28 @@ def note_sightings(
             changed |= recount_indicator(db, "ip", digest, value, at, policy)
         else:
             due[digest] = value
-    return Outcome(changed, due)
+    return RecordedSightings(changed, due)
 
 
-def digest_of(kind: Kind, value: str, pseudonyms: Pseudonyms) -> str:
-    """What stands for an address that is not confirmed."""
+def digest_of(kind: IndicatorKind, value: str, pseudonyms: Pseudonyms) -> str:
+    """Return the HMAC that stands for a value in sightings."""
     return pseudonyms.fingerprint(f"indicator/{kind}", value)
 
 
 def recount_indicator(
-    db: Database, kind: Kind, digest: str, value: str | None, at: str, policy: ConsensusPolicy
+    db: Database, kind: IndicatorKind, digest: str, value: str | None, at: str, policy: ConsensusPolicy
 ) -> bool:
-    """List an indicator, change its row or delete it, as its sightings say; True when the list changed.
+    """List an indicator, change its row or delete it, as its sightings say; return True when the list changed.
 
     `value` is the address where the caller knows it; without one, nothing new can be listed.
     """
-    weight = _weight(db, kind, digest, policy)
+    found = _aggregate(db, kind, digest, policy)
     row = db.conn.execute(
         "SELECT value, reputation, category, reporters FROM indicator"
         " WHERE kind = ? AND digest = ? AND origin = 'reports'",
         [kind, digest],
     ).fetchone()
-    if not weight.is_confirmed:
+    if not found.is_confirmed:
         if row is None:
             return False
         db.conn.execute(
@@ -102,19 +104,26 @@ def recount_indicator(
         )
         return True
     known = value if row is None else row[0]
-    wanted = (known, weight.reputation, weight.category, weight.reporters)
+    wanted = (known, found.reputation, found.category, found.reporters)
     if known is None or row == wanted:
         return False
     db.conn.execute(
         "INSERT OR REPLACE INTO indicator (kind, value, origin, digest, reputation, category, reporters, changed_at)"
         " VALUES (?, ?, 'reports', ?, ?, ?, ?, ?)",
-        [kind, known, digest, weight.reputation, weight.category, weight.reporters, at],
+        [kind, known, digest, found.reputation, found.category, found.reporters, at],
     )
     return True
 
 
-def _seen_again(db: Database, kind: Kind, digest: str, subject: str, hour: str) -> bool:
-    """Note that an identity reported it again; False when it did so in this hour already."""
+def recount_indicators(
+    db: Database, digests: Iterable[tuple[IndicatorKind, str]], at: str, policy: ConsensusPolicy
+) -> int:
+    """Recompute listed indicators; return how many changed. None is newly listed, as no address is known here."""
+    return sum(recount_indicator(db, kind, digest, None, at, policy) for kind, digest in digests)
+
+
+def _seen_again(db: Database, kind: IndicatorKind, digest: str, subject: str, hour: str) -> bool:
+    """Record that an identity reported it again; return False when it did so in this hour already."""
     return bool(
         db.conn.execute(
             "UPDATE indicator_report SET last_at = ? WHERE kind = ? AND digest = ? AND subject = ? AND last_at < ?",
@@ -123,8 +132,8 @@ def _seen_again(db: Database, kind: Kind, digest: str, subject: str, hour: str) 
     )
 
 
-def _sightings(db: Database, kind: Kind, digest: str) -> int:
-    """How many sightings there are, up to one more than are always counted."""
+def _sightings(db: Database, kind: IndicatorKind, digest: str) -> int:
+    """Return how many sightings there are, up to one more than are always counted."""
     (found,) = db.conn.execute(
         "SELECT count(*) FROM (SELECT 1 FROM indicator_report WHERE kind = ? AND digest = ? LIMIT ?)",
         [kind, digest, ALWAYS_COUNTED + 1],
@@ -132,28 +141,28 @@ def _sightings(db: Database, kind: Kind, digest: str) -> int:
     return int(found)
 
 
-def _weight(db: Database, kind: Kind, digest: str, policy: ConsensusPolicy) -> Weight:
+def _aggregate(db: Database, kind: IndicatorKind, digest: str, policy: ConsensusPolicy) -> Aggregate:
     rows = db.conn.execute(
         f"SELECT {COLUMNS}, v.category FROM indicator_report v {JOIN}"
         " WHERE v.kind = ? AND v.digest = ? ORDER BY v.id",
         [kind, digest],
     )
-    return weigh_sightings([Sighting(voter_of(row), row[6]) for row in rows], policy)
+    return aggregate([Sighting(voter_of(row), row[6]) for row in rows], policy)
 
 
-def listed_digests(db: Database) -> list[tuple[Kind, str]]:
-    """What reports have listed, for counting it again."""
+def listed_digests(db: Database) -> list[tuple[IndicatorKind, str]]:
+    """Return kind and digest of everything that reports have listed."""
     return list(db.conn.execute("SELECT kind, digest FROM indicator WHERE origin = 'reports'"))
 
 
-def digests_of(db: Database, subject: str) -> list[tuple[Kind, str]]:
-    """What an identity has reported."""
+def digests_of(db: Database, subject: str) -> list[tuple[IndicatorKind, str]]:
+    """Return kind and digest of everything that an identity has reported."""
     return list(db.conn.execute("SELECT kind, digest FROM indicator_report WHERE subject = ?", [subject]))
 
 
 def put_entry(
     db: Database,
-    kind: Kind,
+    kind: IndicatorKind,
     value: str,
     *,
     digest: str,
@@ -164,18 +173,15 @@ def put_entry(
     at: str,
 ) -> Indicator:
     """Add or replace an admin's entry."""
-    db.conn.execute(
-        "INSERT OR REPLACE INTO indicator (kind, value, origin, digest, reputation, category, reporters, reason,"
-        " added_by, changed_at) VALUES (?, ?, 'admin', ?, ?, ?, 0, ?, ?, ?)",
-        [kind, value, digest, reputation, category, reason, added_by, at],
-    )
-    return Indicator(kind, value, "admin", reputation, category, 0, reason, added_by, at)
+    entry = Indicator(kind, value, "admin", reputation, category, 0, reason, added_by, at)
+    db.table("indicator").insert({**msgspec.structs.asdict(entry), "digest": digest}, replace=True)
+    return entry
 
 
-def delete_indicator(db: Database, kind: Kind, value: str, digest: str) -> tuple[int, int]:
+def delete_indicator(db: Database, kind: IndicatorKind, value: str, digest: str) -> tuple[int, int]:
     """Take a value off its list: an admin's entry, what reports say of it, and every sighting of it.
 
-    Returns how many rows of the list and how many sightings went.
+    Return how many rows of the list and how many sightings went.
     """
     rows = db.conn.execute("DELETE FROM indicator WHERE kind = ? AND value = ?", [kind, value]).rowcount
     sightings = db.conn.execute(
@@ -187,7 +193,7 @@ def delete_indicator(db: Database, kind: Kind, value: str, digest: str) -> tuple
 def list_indicators(
     db: Database, page: Page, kind: str | None = None, origin: str | None = None
 ) -> list[Indicator]:
-    """The list by kind, value and origin: up to one more than `page.limit`, which tells of a next page."""
+    """Return the list by kind, value and origin: up to one more than `page.limit`, if there are more."""
     conditions, values = ["1"], list[object]()
     for name, wanted in (("kind", kind), ("origin", origin)):
         if wanted is not None:
@@ -196,15 +202,39 @@ def list_indicators(
     if page.after is not None:
         conditions.append("(kind, value, origin) > (?, ?, ?)")
         values.extend(page.after)
-    rows = db.conn.execute(
+    rows = db.query(
         f"SELECT {INDICATOR} FROM indicator WHERE {' AND '.join(conditions)}"
         " ORDER BY kind, value, origin LIMIT ?",
         [*values, page.limit + 1],
     )
-    return [Indicator(*row) for row in rows]
+    return [Indicator(**row) for row in rows]
 
 
 def all_indicators(db: Database) -> list[Indicator]:
-    """The whole list, for building the feeds."""
+    """Return the whole list, for rendering the feeds."""
     rows = db.conn.execute(f"SELECT {INDICATOR} FROM indicator ORDER BY kind, value, origin")
     return [Indicator(*row) for row in rows]
+
+
+def indicator_data(policy: ConsensusPolicy) -> PersonalData:
+    """Return what is kept of clients: their sightings, which hold no address but the HMAC of one."""
+
+    def erase(db: Database, subject: str, at: str) -> dict[str, int]:
+        digests = digests_of(db, subject)
+        erased = delete_rows_of_subject(db, "indicator_report", subject)
+        recount_indicators(db, digests, at, policy)
+        return {"indicatorReports": erased}
+
+    def purge(db: Database, before: str, at: str) -> int:
+        rows = db.conn.execute(
+            f"SELECT id, kind, digest FROM indicator_report WHERE last_at < ? LIMIT {PURGE_BATCH}", [before]
+        ).fetchall()
+        db.conn.executemany("DELETE FROM indicator_report WHERE id = ?", [(row_id,) for row_id, _, _ in rows])
+        recount_indicators(db, sorted({(kind, digest) for _, kind, digest in rows}), at, policy)
+        return len(rows)
+
+    return PersonalData(
+        export=lambda db, subject: {"indicatorReports": rows_of_subject(db, "indicator_report", subject)},
+        erase=erase,
+        expiries=(Expiry("indicators", lambda retention: retention.indicators_days, purge),),
+    )

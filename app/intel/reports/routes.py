@@ -1,82 +1,117 @@
-"""Threat events over HTTP: what Guards, the ATR reporter and traps send."""
+"""Threat events over HTTP: what Guards, the ATR reporter, traps and managed agents send."""
 
-from litestar import Response, get, post
+from datetime import datetime
+from typing import Annotated
 
-from app.access.guards import instant_of, principal_of, require, require_reporter
-from app.access.roles import Role
-from app.http.envelope import AnyRequest, answer
-from app.http.paging import cursor_for, page_of
+import msgspec
+from litestar import get, post
+from litestar.di import NamedDependency
+from litestar.params import FromQuery, SkipValidationMarker
+
+from app.access.guards import require, require_reporter
+from app.access.principal import Principal, Role
+from app.fleet.routes import AgentId, Recorded, require_own_key
+from app.http.envelope import Answer
+from app.http.paging import Page, page_of_rows, paged
 from app.http.problem import bad_request
-from app.http.tolerant import read_batch
-from app.intel.reports.reporter import Reporter, reporter_of
-from app.intel.reports.threats import Channel, Cleaner, Event, TrapEvent, list_threats
-from app.intel.service import Intel, Received
+from app.http.requests import TolerantBody, TolerantKwarg
+from app.http.tolerant import Batch
+from app.intel.reporter import Reporter
+from app.intel.reports.events import AgentEvent, Channel, Cleaner, GuardEvent, TrapEvent, threat_of
+from app.intel.reports.service import ReceivedEvents, Reports
+from app.intel.reports.store import StoredThreat
+from app.privacy.anonymisation import Pseudonyms
 
-CHANNELS: tuple[Channel, ...] = ("threats", "trap", "manager")
 _reporters = [require_reporter(Role.AGENT, Role.ADMIN)]
+EventBatch = Annotated[Batch[GuardEvent], TolerantKwarg(member="events"), SkipValidationMarker()]
+TrapBatch = Annotated[
+    Batch[TrapEvent], TolerantKwarg(member="events", described=list[TrapEvent]), SkipValidationMarker()
+]
+
+
+class ThreatReceipt(msgspec.Struct, frozen=True):
+    """How many events were kept and skipped; `clean`: scans without a finding, `sealed`: counted, never opened."""
+
+    message: str
+    count: int
+    clean: int
+    sealed: int
+    skipped: int
+
+
+class TrapReceipt(msgspec.Struct, frozen=True):
+    """How many events of a trap were kept, and how many could not be understood."""
+
+    message: str
+    count: int
+    skipped: int
 
 
 @post("/api/threats", guards=_reporters)
-async def report_threats(request: AnyRequest) -> Response[bytes]:
-    """Events of a Guard or the ATR reporter: `{events: [...]}`, one event, or either sealed.
+async def report_threats(
+    reports: NamedDependency[Reports],
+    pseudonyms: NamedDependency[Pseudonyms],
+    data: EventBatch,
+    reporter: NamedDependency[Reporter],
+    now: NamedDependency[datetime],
+) -> ThreatReceipt:
+    """Take events of a Guard or the ATR reporter: `{events: [...]}`, one event, or either sealed.
 
     `clean` are scans that found nothing, which are counted apart; `sealed` is counted and never decrypted.
     """
-    batch = await read_batch(request, Event, "events")
-    now = instant_of(request)
-    cleaner = Cleaner(_intel(request).pseudonyms, now)
-    sealed = [event.sealed for event in batch.items if event.sealed is not None]
-    plain = [event for event in batch.items if event.sealed is None]
+    cleaner = Cleaner(pseudonyms, now)
+    sealed = [event.sealed for event in data.items if event.sealed is not None]
+    plain = [event for event in data.items if event.sealed is None]
     clean = sum(event.is_clean for event in plain)
     threats = [cleaner.event(event) for event in plain if event.attack_type and not event.is_clean]
-    skipped = batch.skipped + len(plain) - clean - len(threats)
+    skipped = data.skipped + len(plain) - clean - len(threats)
     if skipped and not (threats or clean or sealed):
         raise bad_request("attackType: a text is needed in each event", "attackType")
-    await _intel(request).keep_threats("threats", Received(threats, clean, sealed), reporter(request), now)
-    data = {
-        "message": "Threat data received",
-        "count": len(threats),
-        "clean": clean,
-        "sealed": len(sealed),
-        "skipped": skipped,
-    }
-    return answer(request, data, status=201)
+    await reports.keep("threats", ReceivedEvents(threats, clean, sealed), reporter, now)
+    return ThreatReceipt("Threat data received", len(threats), clean, len(sealed), skipped)
 
 
 @post("/api/trap-intel", guards=_reporters)
-async def report_trap_events(request: AnyRequest) -> Response[bytes]:
-    """Events of a trap: a bare list, as the stock trap sends it."""
-    batch = await read_batch(request, TrapEvent, "events")
-    now = instant_of(request)
-    cleaner = Cleaner(_intel(request).pseudonyms, now)
-    threats = [cleaner.trap(event) for event in batch.items]
-    await _intel(request).keep_threats("trap", Received(threats), reporter(request), now)
-    data = {"message": "Trap data received", "count": len(threats), "skipped": batch.skipped}
-    return answer(request, data, status=201)
+async def report_trap_events(
+    reports: NamedDependency[Reports],
+    pseudonyms: NamedDependency[Pseudonyms],
+    data: TrapBatch,
+    reporter: NamedDependency[Reporter],
+    now: NamedDependency[datetime],
+) -> TrapReceipt:
+    """Take events of a trap: a bare list, as the stock trap sends it."""
+    cleaner = Cleaner(pseudonyms, now)
+    threats = [cleaner.trap(event) for event in data.items]
+    await reports.keep("trap", ReceivedEvents(threats), reporter, now)
+    return TrapReceipt("Trap data received", len(threats), data.skipped)
 
 
-@get("/api/threats", guards=[require(Role.ADMIN)])
-async def show_threats(request: AnyRequest) -> Response[bytes]:
-    """Kept events, newest first: masked, on the hour, and whose they are; `channel=` how they came."""
-    page = page_of(request.query_params, key_parts=1)
-    channel = request.query_params.get("channel")
-    if channel is not None and channel not in CHANNELS:
-        raise bad_request(f"channel: one of {', '.join(CHANNELS)}", "channel")
-    rows = await request.app.state.storage.read(lambda db: list_threats(db, page, channel))
-    shown = rows[: page.limit]
-    following = cursor_for([str(shown[-1].id)]) if len(rows) > page.limit else None
-    return answer(request, shown, meta={"next": following})
+@post("/api/agents/{agent_id:str}/events", guards=[require(Role.AGENT)])
+async def agent_event(
+    reports: NamedDependency[Reports],
+    pseudonyms: NamedDependency[Pseudonyms],
+    agent_id: AgentId,
+    data: TolerantBody[AgentEvent],
+    principal: NamedDependency[Principal],
+    reporter: NamedDependency[Reporter],
+    now: NamedDependency[datetime],
+) -> Recorded:
+    """Take an event that an agent saw. It comes raw; only what a threat report has is kept of it, masked."""
+    require_own_key(principal, agent_id)
+    threats = [] if data.is_benign else [threat_of(data, Cleaner(pseudonyms, now))]
+    await reports.keep("manager", ReceivedEvents(threats, clean=int(data.is_benign)), reporter, now)
+    return Recorded(True)
 
 
-def reporter(request: AnyRequest) -> Reporter:
-    """Who sent this report."""
-    client_id = request.headers.get("x-panguard-client-id")
-    return reporter_of(principal_of(request), client_id, _intel(request).pseudonyms)
+@get("/api/threats", guards=[require(Role.ADMIN)], dependencies=paged(1))
+async def show_threats(
+    reports: NamedDependency[Reports],
+    page: NamedDependency[Page],
+    channel: FromQuery[Channel | None] = None,
+) -> Answer[list[StoredThreat]]:
+    """List kept events, newest first: masked, on the hour, and whose they are; `channel=` selects how they came."""
+    rows = await reports.list_threats(page, channel)
+    return page_of_rows(rows, page, lambda threat: [str(threat.id)])
 
 
-def _intel(request: AnyRequest) -> Intel:
-    intel: Intel = request.app.state.intel
-    return intel
-
-
-threat_handlers = [report_threats, report_trap_events, show_threats]
+report_handlers = [report_threats, report_trap_events, agent_event, show_threats]

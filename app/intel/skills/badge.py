@@ -24,7 +24,7 @@ _NARROW, _WIDE = frozenset("fijlrtI.,:;'|! "), frozenset("mwMWABCDEGHKNOQRU")
 
 
 def knowledge_of(skill: Skill | None) -> Knowledge:
-    """What a badge may say of a skill, None for one that nothing is known of.
+    """Return what a badge may say of a skill, None for an unknown one.
 
     Reports count once as many independent identities stand behind them as the blacklist asks for, whatever risk they
     give: one report alone turns no badge yellow, or anybody could smear a skill.
@@ -39,14 +39,14 @@ def knowledge_of(skill: Skill | None) -> Knowledge:
 
 
 class SkillIndex:
-    """Skills by name, indexed anew when the list is another one."""
+    """Skills by name; indexed again when the list is another one."""
 
     def __init__(self) -> None:
         self._skills: Sequence[Skill] = ()
         self._by_name: dict[str, Skill] = {}
 
     def find(self, skills: Sequence[Skill], names: Sequence[str]) -> Skill | None:
-        """The first of these normalised names that anything is known of."""
+        """Return the first known skill of these normalised names, or None."""
         if skills is not self._skills:
             self._by_name = {skill.name: skill for skill in skills}
             self._skills = skills
@@ -54,7 +54,7 @@ class SkillIndex:
 
 
 def badge(knowledge: Knowledge, subject: str) -> str:
-    """The picture, as SVG without scripts, styles or references; `subject` is its title."""
+    """Return the picture, as SVG without scripts, styles or references; `subject` is its title."""
     text, colour = _SHOWN[knowledge]
     left, right = _width(LABEL) + 10, _width(text) + 10
     width = left + right

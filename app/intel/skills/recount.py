@@ -1,4 +1,4 @@
-"""Counting a fleet's votes for skills in a process of its own, so that no request waits for the interpreter.
+"""Counts a fleet's votes for skills in a sandbox, so that no request waits for the interpreter.
 
 The votes of a hundred thousand agents for five skills each are half a million rows, and a count reads all of those
 that are for one skill.
@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from app.consensus.policy import ConsensusPolicy
-from app.intel.skills.store import Counted, count_skill, is_still_there, keep_standing
+from app.intel.skills.verdict_store import Counted, count_skill, is_still_there, keep_verdict
 from app.sandbox import Sandbox
 from app.storage import Storage
 from app.storage.connection import open_reader
@@ -21,16 +21,16 @@ NAMES_A_CALL = 50
 
 
 class VoteCounter:
-    """Counts skills in `sandbox`, and keeps what they amount to."""
+    """Computes verdicts in `sandbox`, and keeps them."""
 
     def __init__(self, storage: Storage, sandbox: Sandbox) -> None:
         self._storage = storage
         self._sandbox = sandbox
 
     async def count(self, names: Iterable[str], policy: ConsensusPolicy, at: str) -> int:
-        """Count these skills; returns how many changed, at the instant `at`.
+        """Recompute the verdicts of these skills, at the instant `at`; return how many changed.
 
-        Raises `SandboxError` when counting failed; what was counted before that is kept.
+        Raises `SandboxError` when counting failed; verdicts computed before that are kept.
         """
         waiting, changed = sorted(names), 0
         while waiting:
@@ -45,7 +45,7 @@ class VoteCounter:
 
 
 def count_skills(path: str, names: list[str], policy: ConsensusPolicy) -> list[Counted]:
-    """Count skills in the database at `path`; for a sandbox."""
+    """Compute the verdicts of skills in the database at `path`; runs in a sandbox."""
     db = open_reader(Path(path))
     try:
         return [count_skill(db, name, policy) for name in names]
@@ -54,8 +54,8 @@ def count_skills(path: str, names: list[str], policy: ConsensusPolicy) -> list[C
 
 
 def keep_count(db: Database, counted: Counted, at: str) -> bool | None:
-    """Keep a count that was made outside this transaction: True when that changed what the skill amounts to.
+    """Keep a verdict that was computed outside this transaction; return True when it changed.
 
-    None, and nothing kept, when something of what was counted has been deleted since.
+    Return None, and keep nothing, when something that was counted has been deleted since.
     """
-    return keep_standing(db, counted.name, counted.row, at) if is_still_there(db, counted) else None
+    return keep_verdict(db, counted.name, counted.row, at) if is_still_there(db, counted) else None

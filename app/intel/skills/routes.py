@@ -1,40 +1,51 @@
-"""Skills over HTTP: reports, votes, and the lists in exactly the shapes that stock clients read."""
+"""Skills over HTTP: reports, votes, analysis, and the lists in exactly the shapes that stock clients read."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
-from litestar import Response, delete, get, post
+from litestar import delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import SkipValidationMarker
 from litestar.types import ASGIApp
 from msgspec import Meta
 
-from app.access.guards import actor_of, instant_of, principal_of, require, require_reader, require_reporter
-from app.access.principal import Actor
-from app.access.roles import Role
-from app.http.body import read_body
-from app.http.envelope import AnyRequest, answer, request_id
-from app.http.paging import cursor_for, page_of
+from app.access.guards import require, require_reader, require_reporter
+from app.access.principal import Actor, Principal, Role
+from app.http.described import described
+from app.http.envelope import Answer, AnyRequest, request_id
+from app.http.paging import Page, page_of_rows, paged
 from app.http.prepared import JSON
 from app.http.problem import bad_request, not_found
+from app.http.requests import JsonBody, TolerantBody, TolerantKwarg
 from app.http.timestamps import from_text
-from app.http.tolerant import read_batch
-from app.intel.reports.routes import reporter
-from app.intel.service import Intel
-from app.intel.skills.served import BlackTerms, blacklist, since_text, whitelist, whole_whitelist
-from app.intel.skills.store import NewReport, NewVote, list_reports
+from app.http.tolerant import Batch
+from app.intel.reporter import Reporter
+from app.intel.skills.analysis_store import Analyses, SkillsToAnalyse
+from app.intel.skills.served import (
+    BlacklistQuery,
+    TrustedSkill,
+    blacklist,
+    since_text,
+    whitelist,
+    whole_whitelist,
+)
+from app.intel.skills.service import Skills
+from app.intel.skills.store import NewReport, NewVote, StoredReport
 from app.intel.skills.verdict import CONFIRMATIONS, LEVELS, MIN_AVERAGE_RISK, normal_name
 from app.privacy.anonymisation import Pseudonyms, bounded
 from app.publication.served_set import closing
 
 MAX_NAME, MAX_HASH, MAX_FINDINGS, MAX_REASON = 200, 128, 50, 500
 _admins = [require(Role.ADMIN)]
+_reporters = [require_reporter(Role.AGENT, Role.ADMIN)]
 READERS = require_reader()
 """Called in the handler, as in app.publication.distribution: fleets poll these routes."""
 Reason = Annotated[str, Meta(min_length=1, max_length=MAX_REASON)]
 
 
-class Finding(msgspec.Struct):
-    """One finding of a scanner; a text of it is bounded and loses addresses and names of people."""
+class SkillFinding(msgspec.Struct):
+    """One finding of a scanner; its texts are bounded and lose addresses and names of people."""
 
     id: Any = ""
     category: Any = ""
@@ -49,7 +60,7 @@ class SkillThreat(msgspec.Struct, rename="camel", kw_only=True):
     skill_name: Annotated[str, Meta(min_length=1)]
     risk_score: Annotated[float, Meta(ge=0, le=100)]
     risk_level: str
-    finding_summaries: list[Finding] | str | None = None
+    finding_summaries: list[SkillFinding] | str | None = None
     source: str | None = None
 
 
@@ -69,130 +80,216 @@ class SkillToBlock(msgspec.Struct, rename="camel", kw_only=True):
 
 
 class SkillToForget(msgspec.Struct, rename="camel", kw_only=True):
-    """The body of `DELETE /api/skill-blacklist` and `/api/skill-whitelist`: which skill is meant."""
+    """The body of `DELETE /api/skill-blacklist` and `/api/skill-whitelist`: the skill by name or hash."""
 
     skill_name: Annotated[str, Meta(min_length=1, max_length=MAX_NAME)] | None = None
     skill_hash: Annotated[str, Meta(min_length=1, max_length=MAX_HASH)] | None = None
 
 
-@post("/api/skill-threats", guards=[require_reporter(Role.AGENT, Role.ADMIN)])
-async def report_skill_threats(request: AnyRequest) -> Response[bytes]:
-    """A skill in which a scanner found something; one, or several as `{skills: [...]}`."""
-    batch = await read_batch(request, SkillThreat, "skills")
-    reports = [report for item in batch.items if (report := _report(item, _intel(request).pseudonyms))]
-    if batch.items and not reports:
+ThreatBatch = Annotated[
+    Batch[SkillThreat], TolerantKwarg(member="skills", described=SkillThreat), SkipValidationMarker()
+]
+VoteBatch = Annotated[Batch[SkillVote], TolerantKwarg(member="skills"), SkipValidationMarker()]
+BlockBatch = Annotated[Batch[SkillToBlock], TolerantKwarg(member="skills"), SkipValidationMarker()]
+
+
+class BatchReceipt(msgspec.Struct, frozen=True):
+    """How many items of a report were kept, and how many could not be understood."""
+
+    message: str
+    count: int
+    skipped: int
+
+
+class BlockedSkills(msgspec.Struct, frozen=True):
+    """How many skills are blocked now that were not before, of how many named."""
+
+    message: str
+    added: int
+    total: int
+
+
+class ForgottenSkills(msgspec.Struct, frozen=True):
+    """Which skills are off the list, and how many entries, reports or votes went with them."""
+
+    message: str
+    names: list[str]
+    rows: int
+
+
+class BlacklistedSkill(msgspec.Struct, rename="camel"):
+    """One risky skill, as stock clients read it; `report_count` counts independent identities."""
+
+    skill_hash: str
+    skill_name: str
+    avg_risk_score: float
+    max_risk_level: Literal["LOW", "MEDIUM", "HIGH", "CRITICAL"]
+    report_count: int
+    first_reported: str
+    last_reported: str
+
+
+class WhitelistedSkill(msgspec.Struct):
+    """One trusted skill, in the shape that stock clients read."""
+
+    name: str
+    hash: str | None
+    confirmations: int
+
+
+@post("/api/skill-threats", guards=_reporters)
+async def report_skill_threats(
+    skills: NamedDependency[Skills],
+    pseudonyms: NamedDependency[Pseudonyms],
+    data: ThreatBatch,
+    reporter: NamedDependency[Reporter],
+    now: NamedDependency[datetime],
+) -> BatchReceipt:
+    """Take reports of skills in which a scanner found something: one, or `{skills: [...]}`."""
+    reports = [report for item in data.items if (report := _report(item, pseudonyms))]
+    if data.items and not reports:
         raise bad_request(f"skillName: a visible name; riskLevel: one of {', '.join(LEVELS)}", "skillName")
-    await _intel(request).report_skills(reports, reporter(request), instant_of(request))
-    skipped = batch.skipped + len(batch.items) - len(reports)
-    data = {"message": "Skill threat received", "count": len(reports), "skipped": skipped}
-    return answer(request, data, status=201)
+    await skills.report(reports, reporter, now)
+    return BatchReceipt("Skill threat received", len(reports), data.skipped + len(data.items) - len(reports))
 
 
-@get("/api/skill-threats", guards=_admins)
-async def show_skill_threats(request: AnyRequest) -> Response[bytes]:
-    """What identities report of skills, newest first, one item for each identity, skill and hash."""
-    page = page_of(request.query_params, key_parts=1)
-    rows = await request.app.state.storage.read(lambda db: list_reports(db, page))
-    shown = rows[: page.limit]
-    following = cursor_for([str(shown[-1].id)]) if len(rows) > page.limit else None
-    return answer(request, shown, meta={"next": following})
+@get("/api/skill-threats", guards=_admins, dependencies=paged(1))
+async def show_skill_threats(
+    skills: NamedDependency[Skills], page: NamedDependency[Page]
+) -> Answer[list[StoredReport]]:
+    """List what identities report of skills, newest first, one item for each identity, skill and hash."""
+    return page_of_rows(await skills.list_reports(page), page, lambda report: [str(report.id)])
 
 
-@get("/api/skill-blacklist", opt={"guard": READERS})
+@get(
+    "/api/skill-blacklist",
+    **described(
+        list[BlacklistedSkill],
+        conditional=True,
+        query={"minReports": int, "minAvgRisk": float, "since": datetime},
+        opt={"guard": READERS},
+    ),
+)
 async def show_blacklist(request: AnyRequest) -> ASGIApp:
-    """Skills that are a risk: by admins, or by `minReports` independent identities with `minAvgRisk` on average.
+    """Serve risky skills: by admins, or by `minReports` independent identities with `minAvgRisk` on average.
 
     `since` leaves out what has not changed for a week before that instant.
     """
     await READERS.admit(request)
     query = request.query_params
-    terms = BlackTerms(
+    wanted = BlacklistQuery(
         min_reports=int(_number(query.get("minReports"), "minReports", CONFIRMATIONS, 0, 1_000_000)),
         min_risk=_number(query.get("minAvgRisk"), "minAvgRisk", MIN_AVERAGE_RISK, 0, 100),
         since=since_text(_since(query.get("since"))),
     )
-    page = await _intel(request).skill_list.page(("black", terms), lambda skills: blacklist(skills, terms))
-    return page.answer(request, JSON, closing(request_id(request)))
+    skills: Skills = request.app.state.skills
+    response = await skills.known.response(("black", wanted), lambda known: blacklist(known, wanted))
+    return response.answer(request, JSON, closing(request_id(request)))
 
 
 @post("/api/skill-blacklist", guards=_admins)
-async def block_skills(request: AnyRequest) -> Response[bytes]:
+async def block_skills(
+    skills: NamedDependency[Skills], data: BlockBatch, actor: NamedDependency[Actor]
+) -> BlockedSkills:
     """Put skills on the blacklist at once, in the form that Guards act on: one, or `{skills: [...]}`."""
-    batch = await read_batch(request, SkillToBlock, "skills")
     entries = [
-        (name, _hash(item.skill_hash)) for item in batch.items if (name := _name(item.skill_name)) is not None
+        (name, _hash(item.skill_hash)) for item in data.items if (name := _name(item.skill_name)) is not None
     ]
-    if batch.items and not entries:
+    if data.items and not entries:
         raise bad_request("skillName: a visible name is needed", "skillName")
-    reason = next((item.reason for item in batch.items if item.reason), None)
-    added = await _intel(request).put_skills("black", entries, _by(request), reason)
-    data = {"message": "Added to blacklist", "added": added, "total": len(entries)}
-    return answer(request, data, status=201)
+    reason = next((item.reason for item in data.items if item.reason), None)
+    added = await skills.put("black", entries, actor, reason)
+    return BlockedSkills("Added to blacklist", added, len(entries))
 
 
 @delete("/api/skill-blacklist", guards=_admins, status_code=200)
-async def unblock_skill(request: AnyRequest) -> Response[bytes]:
-    """Take a skill off the blacklist, and forget every report on it; by `skillName` or by the `skillHash` listed."""
-    body = await read_body(request, SkillToForget)
-    skills = await _intel(request).skill_list.current()
-    wanted = normal_name(body.skill_name) if body.skill_name else None
-    names = [s.name for s in skills if s.name == wanted or (body.skill_hash and s.hash == body.skill_hash)]
-    gone = await _intel(request).forget_skills("black", names, _by(request))
+async def unblock_skill(
+    skills: NamedDependency[Skills], data: JsonBody[SkillToForget], actor: NamedDependency[Actor]
+) -> ForgottenSkills:
+    """Take a skill off the blacklist, and delete every report on it; by `skillName` or by the `skillHash` listed."""
+    wanted = normal_name(data.skill_name) if data.skill_name else None
+    names = [
+        skill.name
+        for skill in await skills.known.current()
+        if skill.name == wanted or (data.skill_hash and skill.hash == data.skill_hash)
+    ]
+    gone = await skills.forget("black", names, actor)
     if not gone:
         raise not_found("Nothing is known of this skill: give skillName, or skillHash as it is listed.")
-    return answer(request, {"message": "Removed from blacklist", "names": names, "rows": gone})
+    return ForgottenSkills("Removed from blacklist", names, gone)
 
 
-@get("/api/skill-whitelist", opt={"guard": READERS})
+@get(
+    "/api/skill-whitelist",
+    **described(list[WhitelistedSkill], conditional=True, query={"since": datetime}, opt={"guard": READERS}),
+)
 async def show_whitelist(request: AnyRequest) -> ASGIApp:
-    """Skills that three independent identities or an admin trust, and that are not on the blacklist."""
+    """Serve skills that three independent identities or an admin trust, and that are not on the blacklist."""
     await READERS.admit(request)
     since = since_text(_since(request.query_params.get("since")))
-    page = await _intel(request).skill_list.page(("white", since), lambda skills: whitelist(skills, since))
-    return page.answer(request, JSON, closing(request_id(request)))
+    skills: Skills = request.app.state.skills
+    response = await skills.known.response(("white", since), lambda known: whitelist(known, since))
+    return response.answer(request, JSON, closing(request_id(request)))
 
 
 @get("/api/skill-whitelist/all", guards=_admins)
-async def show_whole_whitelist(request: AnyRequest) -> Response[bytes]:
-    """Every skill that somebody trusts, with those that wait, are disputed, or are on the blacklist."""
-    return answer(request, [*whole_whitelist(await _intel(request).skill_list.current())])
+async def show_whole_whitelist(skills: NamedDependency[Skills]) -> list[TrustedSkill]:
+    """List every skill with a vote, including those that wait, are disputed, or are on the blacklist."""
+    return [*whole_whitelist(await skills.known.current())]
 
 
 @post("/api/skill-whitelist", guards=[require(Role.AGENT, Role.ADMIN)])
-async def vouch_for_skills(request: AnyRequest) -> Response[bytes]:
-    """An agent's votes that skills can be trusted, or an admin's entries: one, or `{skills: [...]}`.
+async def vote_for_skills(
+    skills: NamedDependency[Skills],
+    data: VoteBatch,
+    principal: NamedDependency[Principal],
+    reporter: NamedDependency[Reporter],
+    actor: NamedDependency[Actor],
+    now: NamedDependency[datetime],
+) -> BatchReceipt:
+    """Take an agent's votes that skills can be trusted, or an admin's entries: one, or `{skills: [...]}`.
 
     Stock Guards encode the body twice: a JSON text that holds JSON.
     """
-    batch = await read_batch(request, SkillVote, "skills")
     votes = [
         NewVote(normal_name(name), name, _hash(item.fingerprint_hash))
-        for item in batch.items
+        for item in data.items
         if (name := _name(item.skill_name)) is not None
     ]
-    if batch.items and not votes:
+    if data.items and not votes:
         raise bad_request("skillName: a visible name is needed", "skillName")
-    if principal_of(request).role is Role.ADMIN:
+    if principal.role is Role.ADMIN:
         entries = [(vote.display, vote.fingerprint) for vote in votes]
-        await _intel(request).put_skills("white", entries, _by(request), None)
+        await skills.put("white", entries, actor, None)
     else:
-        await _intel(request).vouch_for_skills(votes, reporter(request), instant_of(request))
-    skipped = batch.skipped + len(batch.items) - len(votes)
-    data = {"message": f"{len(votes)} skill(s) reported", "count": len(votes), "skipped": skipped}
-    return answer(request, data, status=201)
+        await skills.vote(votes, reporter, now)
+    skipped = data.skipped + len(data.items) - len(votes)
+    return BatchReceipt(f"{len(votes)} skill(s) reported", len(votes), skipped)
 
 
 @delete("/api/skill-whitelist", guards=_admins, status_code=200)
-async def untrust_skill(request: AnyRequest) -> Response[bytes]:
-    """Take a skill off the whitelist, and forget every vote for it."""
-    body = await read_body(request, SkillToForget)
-    if body.skill_name is None:
+async def untrust_skill(
+    skills: NamedDependency[Skills], data: JsonBody[SkillToForget], actor: NamedDependency[Actor]
+) -> ForgottenSkills:
+    """Take a skill off the whitelist, and delete every vote for it."""
+    if data.skill_name is None:
         raise bad_request("skillName: a name is needed", "skillName")
-    names = [normal_name(body.skill_name)]
-    gone = await _intel(request).forget_skills("white", names, _by(request))
+    names = [normal_name(data.skill_name)]
+    gone = await skills.forget("white", names, actor)
     if not gone:
         raise not_found("Nobody trusts a skill of this name.")
-    return answer(request, {"message": "Removed from whitelist", "names": names, "rows": gone})
+    return ForgottenSkills("Removed from whitelist", names, gone)
+
+
+@post("/api/analyze-skills", guards=_reporters, status_code=200)
+async def analyze_skills(
+    skills: NamedDependency[Skills],
+    data: TolerantBody[SkillsToAnalyse],
+    reporter: NamedDependency[Reporter],
+    now: NamedDependency[datetime],
+) -> Analyses:
+    """Return for each skill whether its contents changed for the caller; there is no model here to judge them."""
+    return await skills.analyse(data.skills, reporter.subject, now)
 
 
 def _report(item: SkillThreat, pseudonyms: Pseudonyms) -> NewReport | None:
@@ -210,7 +307,7 @@ def _report(item: SkillThreat, pseudonyms: Pseudonyms) -> NewReport | None:
     )
 
 
-def _findings(found: list[Finding] | str | None, pseudonyms: Pseudonyms) -> Any:
+def _findings(found: list[SkillFinding] | str | None, pseudonyms: Pseudonyms) -> Any:
     if found is None:
         return []
     if isinstance(found, str):
@@ -251,15 +348,6 @@ def _since(text: str | None) -> datetime | None:
         raise bad_request("since: an instant such as 2027-01-31T00:00:00Z", "since") from error
 
 
-def _by(request: AnyRequest) -> Actor:
-    return Actor(actor_of(request), principal_of(request).address, instant_of(request))
-
-
-def _intel(request: AnyRequest) -> Intel:
-    intel: Intel = request.app.state.intel
-    return intel
-
-
 skill_handlers = [
     report_skill_threats,
     show_skill_threats,
@@ -268,6 +356,7 @@ skill_handlers = [
     unblock_skill,
     show_whitelist,
     show_whole_whitelist,
-    vouch_for_skills,
+    vote_for_skills,
     untrust_skill,
+    analyze_skills,
 ]

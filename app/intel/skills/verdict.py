@@ -1,4 +1,4 @@
-"""Which skills are listed, and how: decided from what independent identities report, never from rows. Pure.
+"""The verdict on a skill: whether it is listed, and how, by what independent identities report. Pure.
 
 Stock clients look skills up by name (and `pga audit` by hash too), trust by name, and hash differently: what two
 Guards found about one skill has the name in common at best (measured). So a skill is a normalised name here, and a
@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-from app.consensus.independence import Voter, weigh
 from app.consensus.policy import ConsensusPolicy
+from app.consensus.votes import Voter, judge_independence
 
 CONFIRMATIONS = 3
 """Independent identities that put a skill on either list; stock clients and the public server mean the same three."""
@@ -21,19 +21,22 @@ MIN_AVERAGE_RISK = 70.0
 """The average risk score (0 to 100) from which reports put a skill on the blacklist."""
 
 BLOCKED_REPORTS, BLOCKED_RISK, BLOCKED_LEVEL = 5, 100.0, "CRITICAL"
-"""What an admin's entry is served with at least: Guards from 1.7 on act on 5 reports and a risk of 50 only."""
+"""The least that an admin's entry is served with: Guards from 1.7 on act on 5 reports and a risk of 50 only."""
 
 LEVELS = ("LOW", "MEDIUM", "HIGH", "CRITICAL")
 _SPACE = re.compile(r"[\s\ufeff]+")
 
 
 def normal_name(name: str) -> str:
-    """What names the same skill: lower case, trimmed, white space as one `-`, as the public server has it."""
+    """Return the name in the form that all its spellings share: lower case, trimmed, white space as one `-`.
+
+    The public server does the same.
+    """
     return _SPACE.sub("-", name.strip().strip("\ufeff").lower())
 
 
 def name_hash(name: str) -> str:
-    """16 hex digits that stand for a normalised name where clients want a hash and no two reports agree on one."""
+    """Return 16 hex digits that stand for a normalised name where clients want a hash and reports agree on none."""
     return sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
@@ -50,7 +53,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Risk:
-    """What the reports on one skill amount to.
+    """The aggregate of the reports on one skill.
 
     `reporters` are the independent identities; of each, its highest score is in the `average` and the `top_level`.
     """
@@ -62,12 +65,12 @@ class Risk:
     skill_hash: str | None
 
     def is_listed(self, min_reports: int = CONFIRMATIONS, min_risk: float = MIN_AVERAGE_RISK) -> bool:
-        """Whether reports alone put the skill on the blacklist under these terms."""
+        """Return True when reports alone put the skill on the blacklist under these terms."""
         return self.reporters >= max(1, min_reports) and self.average >= min_risk
 
 
 @dataclass(frozen=True, slots=True)
-class Vouch:
+class TrustVote:
     """One identity's vote that a skill can be trusted."""
 
     voter: Voter
@@ -77,7 +80,7 @@ class Vouch:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What the votes for one skill amount to.
+    """The aggregate of the votes for one skill.
 
     `confirmations` are the independent identities that agree, or, while too few do, all independent ones;
     `is_disputed` says that they sent different fingerprints.
@@ -96,7 +99,7 @@ def risk_of(reports: Sequence[Report], policy: ConsensusPolicy) -> Risk:
     for report in reports:
         by_subject.setdefault(report.voter.subject, []).append(report)
     identities = [*by_subject.values()]
-    verdicts = weigh([own[0].voter for own in identities], policy)
+    verdicts = judge_independence([own[0].voter for own in identities], policy)
     counted = [own for own, verdict in zip(identities, verdicts, strict=True) if verdict.counted]
     if not counted:
         return Risk(0, 0.0, LEVELS[0], reports[0].display if reports else "", None)
@@ -112,17 +115,17 @@ def risk_of(reports: Sequence[Report], policy: ConsensusPolicy) -> Risk:
     )
 
 
-def trust_of(vouches: Sequence[Vouch], policy: ConsensusPolicy) -> Trust:
+def trust_of(votes: Sequence[TrustVote], policy: ConsensusPolicy) -> Trust:
     """Count votes, one of each identity, in order of time.
 
     A skill is trusted when three independent identities agree: on one fingerprint, or in sending none, or in that
     none of them sent another one. A fingerprint is served only when three sent that very one.
     """
-    verdicts = weigh([vouch.voter for vouch in vouches], policy)
-    counted = [vouch for vouch, verdict in zip(vouches, verdicts, strict=True) if verdict.counted]
+    verdicts = judge_independence([vote.voter for vote in votes], policy)
+    counted = [vote for vote, verdict in zip(votes, verdicts, strict=True) if verdict.counted]
     if not counted:
-        return Trust(0, False, False, vouches[0].display if vouches else "", None)
-    prints = Counter(vouch.fingerprint for vouch in counted if vouch.fingerprint is not None)
+        return Trust(0, False, False, votes[0].display if votes else "", None)
+    prints = Counter(vote.fingerprint for vote in counted if vote.fingerprint is not None)
     silent = len(counted) - prints.total()
     disputed, display = len(prints) > 1, counted[0].display
     best = _most(prints, at_least=CONFIRMATIONS)
@@ -136,6 +139,6 @@ def trust_of(vouches: Sequence[Vouch], policy: ConsensusPolicy) -> Trust:
 
 
 def _most(found: Counter[str], *, at_least: int) -> str | None:
-    """What most sent, if so many did; of equals, the one that sorts first."""
-    fit = [name for name, count in found.items() if count >= at_least]
-    return min(fit, key=lambda name: (-found[name], name)) if fit else None
+    """Return the most frequent value that so many sent, or None; of equals, the one that sorts first."""
+    frequent = [name for name, count in found.items() if count >= at_least]
+    return min(frequent, key=lambda name: (-found[name], name)) if frequent else None

@@ -7,7 +7,7 @@ from typing import TypeGuard
 import msgspec
 
 from app.rules.redos.backtrack import children, holds
-from app.rules.redos.js_tree import Anchor, CharSet, Choice, Look, Node, Repeat, Sequence, Text
+from app.rules.redos.js_tree import Anchor, CharSet, Choice, LookAround, Node, Repeat, Sequence, Text
 
 FAILING_END = "\x01\n\x01"
 r"""Fails almost everything: neither \w nor \s, and `.`, `[^...]` and `\S` do not run past it."""
@@ -42,10 +42,12 @@ def ends(tree: Node) -> tuple[str, ...]:
     """Return the ends to try, "" last: failing; what look-aheads ask for, then failing; what `[^...]` refuses."""
     nodes = tuple(_all(tree))
     asked = "".join(
-        example(node.body) for node in nodes if isinstance(node, Look) and not (node.behind or node.negative)
+        example(node.body)
+        for node in nodes
+        if isinstance(node, LookAround) and not (node.behind or node.negative)
     )
     tails = [FAILING_END, asked + FAILING_END]
-    if any(isinstance(node, Anchor | Look) for node in nodes):  # ^[^x]+$ only fails on an x
+    if any(isinstance(node, Anchor | LookAround) for node in nodes):  # ^[^x]+$ only fails on an x
         refused = (
             low for node in nodes if isinstance(node, CharSet) and node.negated for low, _ in node.ranges
         )
@@ -63,7 +65,7 @@ def example(node: Node, *, rich: bool = False) -> str:
         copies = max(node.low, int(rich))
         once = example(node.body, rich=rich) if copies else ""
         return once * min(copies, max(1, _MAX_COPIES // max(1, len(once))))
-    if isinstance(node, Look):
+    if isinstance(node, LookAround):
         return example(node.body, rich=rich) if node.behind and not node.negative else ""
     if isinstance(node, Choice):
         options = [example(option, rich=rich) for option in node.options]

@@ -16,7 +16,7 @@ from app.rules.redos.js_tree import (
     CharSet,
     Choice,
     Group,
-    Look,
+    LookAround,
     Node,
     Repeat,
     Sequence,
@@ -50,7 +50,7 @@ class StepLimitError(Exception):
 
 @lru_cache(maxsize=65_536)
 def holds(part: CharSet, char: str) -> bool:
-    """Whether the set holds the character, case ignored."""
+    """Return whether the set holds the character, case ignored."""
     forms = {char, char.lower(), char.upper()}
     inside = any(low <= form <= high for form in forms for low, high in part.ranges) or any(
         _CLASS[letter](form) for letter in part.classes for form in forms
@@ -76,7 +76,7 @@ class Matcher:
         return limit - self._left
 
     def matches(self, text: str, limit: int) -> bool:
-        """Whether the pattern matches anywhere in `text` (in lower case); raises `StepLimitError`."""
+        """Return whether the pattern matches anywhere in `text` (in lower case); raises `StepLimitError`."""
         self._left = limit
         return any(self._run(self._code, text, start, None) is not None for start in range(len(text) + 1))
 
@@ -97,7 +97,7 @@ class Matcher:
             return [_ANCHOR, then, node.kind]
         if isinstance(node, BackReference):
             return [_BACK, then, node.group]
-        if isinstance(node, Look):
+        if isinstance(node, LookAround):
             return [_LOOK, then, self._compile(node.body, [_MATCH]), node.behind, node.negative]
         if isinstance(node, Sequence):
             for item in reversed(node.items):
@@ -204,7 +204,7 @@ class Matcher:
                 code, pos, loops, groups = stack.pop()
 
     def _look(self, code: _Code, text: str, pos: int, behind: bool) -> bool:
-        """Whether the look-around's body matches at (or, behind, up to) `pos`."""
+        """Return whether the look-around's body matches at (or, behind, up to) `pos`."""
         if not behind:
             return self._run(code, text, pos, None) is not None
         return any(self._run(code, text, start, pos) is not None for start in range(pos, -1, -1))
@@ -216,7 +216,7 @@ def children(node: Node) -> tuple[Node, ...]:
         return node.items
     if isinstance(node, Choice):
         return node.options
-    if isinstance(node, Repeat | Group | Look):
+    if isinstance(node, Repeat | Group | LookAround):
         return (node.body,)
     return ()
 

@@ -31,15 +31,15 @@ _CLOSER_STEPS = 640_000
 _STEEP = 3.8  # no published pattern rises like a polynomial of this degree for long
 _GROWTH = 1.25
 _FEW_CHARS, _MANY_CHARS = 18, 64
-_CALM = 1_500  # steps that are not worth a thought
+_CALM = 1_500  # steps that need no further attention
 _HARMLESS = HANG_STEPS / 100
 
 
-class Finding(msgspec.Struct, frozen=True):
-    """What examining a pattern gave.
+class Examination(msgspec.Struct, frozen=True):
+    """The result of examining a pattern.
 
     `steps_expected` is the worst estimate for `HANG_CHARS` and `text` an attack that showed it ("" if none did).
-    Not `complete`: the pattern has more repetitions than could be looked at within the allowance.
+    Not `complete`: the pattern has more repetitions than could be examined within the allowance.
     """
 
     steps_expected: float
@@ -49,22 +49,22 @@ class Finding(msgspec.Struct, frozen=True):
 
     @property
     def hangs(self) -> bool:
-        """Whether the pattern blows up."""
+        """True when the pattern blows up."""
         return self.steps_expected > HANG_STEPS
 
 
-def examine(pattern: str, allowance: int = PATTERN_STEPS) -> Finding:
+def examine(pattern: str, allowance: int = PATTERN_STEPS) -> Examination:
     """Attack a pattern (leading flags taken off) until it hangs, all attacks are tried, or `allowance` is spent.
 
-    Every attack gets a first look; those that cost many steps are then followed, the worst first. Raises
-    `PatternError` when the pattern is not valid in JavaScript.
+    Every attack is probed first; those that cost many steps are then followed, the worst first. Raises
+    `PatternSyntaxError` when the pattern is not valid in JavaScript.
     """
     tree = parse_js(pattern, unicode=wants_unicode(pattern))
-    return _Examination(Matcher(tree), allowance).run(attacks(tree), ends(tree))
+    return _Examiner(Matcher(tree), allowance).run(attacks(tree), ends(tree))
 
 
-class _Examination:
-    """One pattern under attack: the steps spent so far and the worst that was seen."""
+class _Examiner:
+    """One pattern under attack: the steps spent so far and the worst estimate."""
 
     def __init__(self, matcher: Matcher, allowance: int) -> None:
         self.matcher = matcher
@@ -73,26 +73,26 @@ class _Examination:
         self.worst = 0.0
         self.text = ""
 
-    def run(self, tried: tuple[Attack, ...], tails: tuple[str, ...]) -> Finding:
+    def run(self, tried: tuple[Attack, ...], tails: tuple[str, ...]) -> Examination:
         """Try the attacks; see `examine`."""
         suspects: list[tuple[float, Attack, str]] = []
         for attack in tried:
             if self.spent > self.allowance:
                 break
-            suspects += [(slope, attack, end) for end in tails if (slope := self._first_look(attack, end))]
+            suspects += [(slope, attack, end) for end in tails if (slope := self._probe(attack, end))]
         complete = self.spent <= self.allowance
         for _, attack, end in sorted(suspects, key=lambda suspect: -suspect[0]):
             if self.worst > HANG_STEPS or self.spent > self.allowance:
                 break
             self._climb(attack, end)
-        return Finding(self.worst, self.text, self.spent, complete)
+        return Examination(self.worst, self.text, self.spent, complete)
 
     def _steps(self, text: str, limit: int = _PROBE_STEPS) -> int:
         steps = self.matcher.steps(text, limit)
         self.spent += steps
         return steps
 
-    def _first_look(self, attack: Attack, end: str) -> float:
+    def _probe(self, attack: Attack, end: str) -> float:
         """Return how steeply the steps of a suspicious attack rise, or 0 when it looks harmless."""
         few = max(2, _FEW_CHARS // len(attack.pump))
         steps = self._steps(attack.text(few, end))

@@ -1,7 +1,7 @@
 r"""Parse a regular expression as JavaScript does.
 
 Guards and the ATR engine are JavaScript programs: `new RegExp(p, 'i')` decides whether a pattern exists at all, and
-its engine backtracks. So this grammar, not Python's, says which patterns may be handed out (`guard`), and its tree
+its engine backtracks. So this grammar, not Python's, says which patterns may be handed out, and its tree
 says where a pattern can blow up (`blowup`). It is ECMAScript 2023 with Annex B, in unicode and non-unicode mode.
 It refuses a little more than Node 20 does: `\p{...}` names outside a short list, group names beyond ASCII, and
 groups nested deeper than `MAX_DEPTH`. Checked against Node 20 on the published and on generated patterns.
@@ -9,7 +9,6 @@ groups nested deeper than `MAX_DEPTH`. Checked against Node 20 on the published 
 
 import re
 
-from app.rules.errors import PatternError
 from app.rules.redos.js_set import ESCAPE, NAME, UNICODE_ESCAPE, legacy_digits, read_escape, read_set
 from app.rules.redos.js_tree import (
     ANY,
@@ -18,8 +17,9 @@ from app.rules.redos.js_tree import (
     BackReference,
     Choice,
     Group,
-    Look,
+    LookAround,
     Node,
+    PatternSyntaxError,
     Repeat,
     Sequence,
     Text,
@@ -55,7 +55,7 @@ _MAX_REPEAT = 2**31 - 1
 
 
 def wants_unicode(pattern: str) -> bool:
-    r"""Whether the ATR engine compiles the pattern with the u flag: it does when it sees `\u{` or `\p{`."""
+    r"""Return whether the ATR engine compiles the pattern with the u flag: it does when it sees `\u{` or `\p{`."""
     return "\\u{" in pattern or "\\p{" in pattern
 
 
@@ -68,9 +68,10 @@ def to_units(text: str) -> str:
 
 
 def parse_js(pattern: str, *, unicode: bool) -> Node:
-    """Return the pattern's tree; raises `PatternError` where `new RegExp` (with the u flag if asked) would throw.
+    """Return the pattern's tree; `unicode` stands for the u flag.
 
-    Without `unicode`, characters in the tree are UTF-16 code units (see `to_units`).
+    Without it, characters in the tree are UTF-16 code units (see `to_units`). Raises `PatternSyntaxError` where
+    `new RegExp` would throw.
     """
     return _Parser(pattern if unicode else to_units(pattern), unicode).parse()
 
@@ -112,9 +113,9 @@ class _Parser:
                 self._mark(part.group())
         if position != len(self.source):
             lone = self.source[position] == "\\"
-            raise PatternError("ends in a lone backslash" if lone else "has a '[' without its ']'")
+            raise PatternSyntaxError("ends in a lone backslash" if lone else "has a '[' without its ']'")
         if self.open:
-            raise PatternError("has a '(' without its ')'")
+            raise PatternSyntaxError("has a '(' without its ')'")
         return self._choice()
 
     def _add(self, node: Node, *, may_repeat: bool = True) -> None:
@@ -123,7 +124,9 @@ class _Parser:
 
     def _set(self, part: str) -> None:
         if "\\k" in part and any(self._names()):
-            raise PatternError("has \\k in a character set, which JavaScript refuses beside named groups")
+            raise PatternSyntaxError(
+                "has \\k in a character set, which JavaScript refuses beside named groups"
+            )
         self._add(read_set(part, unicode=self.unicode))
 
     def _mark(self, part: str) -> None:
@@ -137,7 +140,7 @@ class _Parser:
         elif part in "^$":
             self._add(Anchor(part), may_repeat=False)
         elif self.unicode:
-            raise PatternError(f"has a bare '{part}', which JavaScript's unicode mode wants escaped")
+            raise PatternSyntaxError(f"has a bare '{part}', which JavaScript's unicode mode wants escaped")
         else:
             self._add(Text(part))
 
@@ -151,35 +154,35 @@ class _Parser:
 
     def _open(self, part: str, end: int) -> None:
         if len(self.open) == MAX_DEPTH:
-            raise PatternError(f"nests groups deeper than {MAX_DEPTH}")
+            raise PatternSyntaxError(f"nests groups deeper than {MAX_DEPTH}")
         if part == "(" and self.source.startswith("?", end):
-            raise PatternError(
+            raise PatternSyntaxError(
                 f"has the group '{self.source[end - 1 : end + 3]}', which JavaScript does not know"
             )
         capture = 0
         if part == "(" or part[-1] == ">":
             self.captures = capture = self.captures + 1
             if len(part) > 1 and self._names().count(part[3:-1]) > 1:
-                raise PatternError(f"names two groups '{part[3:-1]}'")
+                raise PatternSyntaxError(f"names two groups '{part[3:-1]}'")
         self.open.append((part, capture, self.items, self.options))
         self.items, self.options = [], []
         self.may_repeat = False
 
     def _close(self) -> None:
         if not self.open:
-            raise PatternError("has a ')' without its '('")
+            raise PatternSyntaxError("has a ')' without its '('")
         body = self._choice()
         part, capture, self.items, self.options = self.open.pop()
         if part in ("(?=", "(?!"):
-            self._add(Look(body, behind=False, negative=part == "(?!"), may_repeat=not self.unicode)
+            self._add(LookAround(body, behind=False, negative=part == "(?!"), may_repeat=not self.unicode)
         elif part in ("(?<=", "(?<!"):
-            self._add(Look(body, behind=True, negative=part == "(?<!"), may_repeat=False)
+            self._add(LookAround(body, behind=True, negative=part == "(?<!"), may_repeat=False)
         else:
             self._add(Group(body, capture))
 
     def _quantify(self, part: str) -> None:
         if not self.may_repeat:
-            raise PatternError(f"has a '{part}' with nothing to repeat")
+            raise PatternSyntaxError(f"has a '{part}' with nothing to repeat")
         low, high = _bounds(part)
         last = self.items.pop()
         if isinstance(last, Text) and len(last.text) > 1:
@@ -193,14 +196,14 @@ class _Parser:
             self._add(Anchor(letter), may_repeat=False)
         elif letter == "k" and (self.unicode or any(self._names())):
             if part[3:-1] not in self._names() or len(part) == 2:
-                raise PatternError(f"has {part[:40]}, but no group of that name")
+                raise PatternSyntaxError(f"has {part[:40]}, but no group of that name")
             self._add(BackReference(self._names().index(part[3:-1]) + 1))
         elif letter in "123456789":
             number = int(part[1:6])
             if number <= len(self._names()):
                 self._add(BackReference(number))
             elif self.unicode:
-                raise PatternError(f"has {part[:8]}, but no such group")
+                raise PatternSyntaxError(f"has {part[:8]}, but no such group")
             else:
                 self._add(Text(legacy_digits(part[1:])))
         else:
@@ -222,7 +225,7 @@ def _bounds(part: str) -> tuple[int, int | None]:
     low = _count(first)
     high = low if not comma else _count(second) if second else None
     if high is not None and high < low:
-        raise PatternError(f"has the range {part} with its numbers out of order")
+        raise PatternSyntaxError(f"has the range {part} with its numbers out of order")
     return low, high
 
 

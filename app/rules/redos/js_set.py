@@ -3,8 +3,7 @@
 import re
 from functools import lru_cache
 
-from app.rules.errors import PatternError
-from app.rules.redos.js_tree import CharSet, Text
+from app.rules.redos.js_tree import CharSet, PatternSyntaxError, Text
 
 NAME = r"[A-Za-z_$][A-Za-z0-9_$]*"
 ESCAPE = r"x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|c[A-Za-z]|[0-9]+"
@@ -22,7 +21,7 @@ _OCTAL = re.compile(r"[0-3][0-7]{0,2}|[4-7][0-7]?")
 
 
 def read_escape(item: str, *, unicode: bool, in_set: bool = False) -> Text | CharSet:  # noqa: PLR0911
-    r"""Return what an escape stands for that is neither a place (`\b`) nor a backreference."""
+    r"""Return the character or class that an escape denotes; anchors (`\b`) and backreferences are read elsewhere."""
     letter = item[1]
     if letter in "dDwWsS":
         return CharSet(False, (), letter)
@@ -32,20 +31,20 @@ def read_escape(item: str, *, unicode: bool, in_set: bool = False) -> Text | Cha
         digits = item[2:].strip("{}").lstrip("0")
         code = int(digits or "0", 16) if len(digits) <= 6 else 0x110000
         if code > 0x10FFFF:
-            raise PatternError(f"has {item[:14]}, beyond the last character")
+            raise PatternSyntaxError(f"has {item[:14]}, beyond the last character")
         return Text(chr(code))
     if letter == "c" and len(item) > 2:
         return Text(chr(ord(item[2]) % 32))
     if letter in "pP" and len(item) > 2:
         if not _PROPERTY.fullmatch(item[3:-1]):
-            raise PatternError(f"has {item[:40]}, a character property that is not known here")
+            raise PatternSyntaxError(f"has {item[:40]}, a character property that is not known here")
         return CharSet(letter == "P", (), "p")
     if letter.isascii() and letter.isdigit() and not unicode:
         return Text(legacy_digits(item[1:]))
     if item == "\\0":
         return Text("\0")
     if unicode and letter not in _UNICODE_IDENTITY and not (in_set and letter == "-"):
-        raise PatternError(f"has {item[:8]}, which JavaScript's unicode mode refuses")
+        raise PatternSyntaxError(f"has {item[:8]}, which JavaScript's unicode mode refuses")
     return Text("\\c" if letter == "c" else item[1:])  # Annex B reads \c without a letter as two characters
 
 
@@ -57,7 +56,7 @@ def legacy_digits(digits: str) -> str:
 
 @lru_cache(maxsize=4096)
 def read_set(item: str, *, unicode: bool) -> CharSet:
-    """Read `[...]`; raises `PatternError` for a range that JavaScript refuses."""
+    """Read `[...]`; raises `PatternSyntaxError` for a range that JavaScript refuses."""
     negated = item[1] == "^"
     found = (_UNICODE_ITEM if unicode else _ITEM).findall(item, 2 if negated else 1, len(item) - 1)
     parts = [part for item in found for part in _set_item(item, unicode)]
@@ -69,11 +68,11 @@ def read_set(item: str, *, unicode: bool) -> CharSet:
         first, last = parts[index], parts[index + 2] if is_range else parts[index]
         if isinstance(first, Text) and isinstance(last, Text):
             if last.text < first.text:
-                raise PatternError(f"has the range {first.text!a}-{last.text!a} out of order")
+                raise PatternSyntaxError(f"has the range {first.text!a}-{last.text!a} out of order")
             ranges.append((first.text, last.text))
         else:  # \w-z: outside unicode mode a class, a hyphen and a character
             if is_range and unicode:
-                raise PatternError(
+                raise PatternSyntaxError(
                     "has a class at the end of a range, which JavaScript's unicode mode refuses"
                 )
             for part in (first, _HYPHEN, last) if is_range else (first,):
@@ -89,7 +88,7 @@ _HYPHEN = Text("-")  # a bare one; compared by identity, since \- stands for the
 
 
 def _set_item(item: str, unicode: bool) -> list[Text | CharSet]:
-    """Return the parts one item of a set stands for: one character each, or a class."""
+    """Return the parts of one item of a set: one character each, or a class."""
     if len(item) == 1:
         return [_HYPHEN if item == "-" else Text(item)]
     if item[1] == "b":

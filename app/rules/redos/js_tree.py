@@ -1,10 +1,14 @@
-"""The parts a parsed JavaScript regular expression consists of; `js_parser` builds them, `blowup` walks them."""
+"""The parts of a parsed JavaScript regular expression; `js_parser` builds them, `blowup` walks them."""
 
 import msgspec
 
 
+class PatternSyntaxError(ValueError):
+    """A pattern that JavaScript does not compile; the message is a predicate without a period ("has a lone ...")."""
+
+
 class Text(msgspec.Struct, frozen=True, gc=False):
-    """A run of characters that stand for themselves."""
+    """A run of literal characters."""
 
     text: str
 
@@ -36,7 +40,7 @@ class Group(msgspec.Struct, frozen=True):
     capture: int
 
 
-class Look(msgspec.Struct, frozen=True):
+class LookAround(msgspec.Struct, frozen=True):
     """A look-ahead or look-behind."""
 
     body: "Node"
@@ -65,7 +69,7 @@ class Choice(msgspec.Struct, frozen=True):
     options: tuple["Node", ...]
 
 
-Node = Text | CharSet | Anchor | BackReference | Group | Look | Repeat | Sequence | Choice
+Node = Text | CharSet | Anchor | BackReference | Group | LookAround | Repeat | Sequence | Choice
 
 EMPTY = Sequence(())
 ANY = CharSet(True, (("\n", "\n"), ("\r", "\r"), ("\u2028", "\u2029")), "")

@@ -30,7 +30,7 @@ def sockets_are_passed(config: Config) -> bool:
 
 
 def _name(descriptor: int) -> str | tuple[str, int]:
-    """A unix socket's path, or host and port."""
+    """Return a unix socket's path, or host and port."""
     try:
         with socket.socket(fileno=os.dup(descriptor)) as passed:
             is_stream = passed.type == socket.SOCK_STREAM

@@ -11,7 +11,7 @@ MAX_BYTES = 107
 
 
 def control_socket(state_dir: Path) -> str:
-    """The path of `<state>/control.sock`, relative where the absolute one is too long for the kernel.
+    """Return the path of `<state>/control.sock`, relative where the absolute one is too long for the kernel.
 
     A relative one is found only by who may enter the working folder. Raises `ConfigError` when that is too long too.
     """

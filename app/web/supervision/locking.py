@@ -11,7 +11,7 @@ _SERVES = "threatcloud serve, main process"
 
 
 def purpose(*, serving: bool) -> str:
-    """What the process that opens the state folder writes into the lock file."""
+    """Return what the process that opens the state folder writes into the lock file."""
     return f"{_SERVES} {os.getppid()}" if serving else "a threatcloud command"
 
 

@@ -84,5 +84,5 @@ NOBODY = Supervisor()
 
 
 def more_time(seconds: float) -> str:
-    """The field that asks for that much time from now on, where less is left."""
+    """Return the field that asks for that much time from now on, where less is left."""
     return f"EXTEND_TIMEOUT_USEC={round(seconds * 1e6)}"

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from app.federation.sources.collected import Collected, Memory
 from app.federation.upstream import AtrRulesUpstream, LiveUpstream, NpmUpstream
-from app.rules.digest import text_digest
+from app.rules.compare import text_digest
 from tests.example_rules import rule_text
 from tests.federation.simulator import ATR_RULES, LIVE, PACKAGE, Simulator
 from tests.federation.sources.conftest import IDS, Pull, code, texts

@@ -8,7 +8,7 @@ import pytest
 from app.federation.sources import spool as spool_module
 from app.federation.sources.collected import SourceError
 from app.federation.sources.spool import Spool, read_span
-from app.rules.digest import text_digest
+from app.rules.compare import text_digest
 
 
 class TestSpool:
