@@ -15,8 +15,8 @@ from tests.machines.installation import VARIABLES, Installation
 
 POINTS = (
     "Install the packages",
-    "Mark it as complete",
-    "CA",
+    "Mark the release as complete",
+    "Create the private CA",
     "RUNNING HANDLER",
 )
 """Where a run is cut off, in the order in which it comes there: each time, the next run has to pass it."""
@@ -78,7 +78,7 @@ def test_a_changed_setting_is_in_force_although_the_run_that_wrote_it_was_killed
     """Handlers that were notified die with their run; the next run finds the file as it should be."""
     installation = server("halfway", "bookworm")
     closed: dict[str, Any] = {"threatcloud_config": {"access": {"registration": "closed"}}}
-    kill_at(installation, "Configuration, as", seconds=3, **closed)
+    kill_at(installation, "Write the configuration, validated", seconds=3, **closed)
     assert 'registration = "closed"' in installation.machine.get("/etc/threatcloud/config.toml")
     recap = installation.playbook("install", **closed)
     assert recap.clean, recap.output
