@@ -249,7 +249,7 @@ def test_the_role_calls_things_as_the_product_does() -> None:
     written = {file.name: file for file in guard_host.host_files(chosen, "key", "token")}
     unit = written[names["_threatcloud_guard_relay_unit"]]
     assert f"User={names['_threatcloud_guard_relay_user']}\n" in unit.text
-    assert set(names["_threatcloud_guard_members"]) == set(yaml.safe_load(written["config.json"].text))
+    assert set(names["_threatcloud_guard_setting_names"]) == set(yaml.safe_load(written["config.json"].text))
     for version in ("1.6.1", "1.7.0"):
         plan = guard_host.plan(version, f"https://{HOSTNAME}", "threatcloud-relay.internal")
         dropin = names["_threatcloud_guard_dropins"][plan.row.unit].replace(
