@@ -1,4 +1,4 @@
-"""Run ansible-playbook on the machines' network and read its recap."""
+"""Running ansible-playbook on the machines' network, and reading its recap."""
 
 import json
 import os
@@ -11,9 +11,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from tests.machines.bed.commands import run
-from tests.machines.bed.machine import SSH_OPTIONS, Machine
-from tests.machines.bed.namespaces import Namespaces
+from tests.machines.testbed.commands import run
+from tests.machines.testbed.machine import SSH_OPTIONS, Machine
+from tests.machines.testbed.namespaces import Namespaces
 from tests.needs import lacking
 
 TIME = 600.0
@@ -24,7 +24,7 @@ _HOST = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+f
 
 @dataclass(frozen=True, slots=True)
 class Recap:
-    """What a run of a playbook came to: over all hosts, tasks that changed something or failed."""
+    """The result of a playbook: how many tasks changed something or failed, over all hosts."""
 
     code: int
     changed: int
@@ -33,12 +33,12 @@ class Recap:
 
     @property
     def clean(self) -> bool:
-        """Whether it went through without an error."""
+        """Whether the run ended without an error."""
         return self.code == 0 and self.failed == 0
 
 
 def read_recap(code: int, output: str) -> Recap:
-    """Read the recap at the end of the output; a host that was not reached counts as failed."""
+    """Read the recap at the end of the output. An unreachable host counts as failed."""
     hosts = [tuple(map(int, numbers)) for _, *numbers in _HOST.findall(output)]
     changed = sum(host[1] for host in hosts)
     failed = sum(host[2] + host[3] for host in hosts)
@@ -46,7 +46,7 @@ def read_recap(code: int, output: str) -> Recap:
 
 
 class Playbooks:
-    """Runs playbooks of a release; inventories and variables are written to the bed's folder."""
+    """A runner for the playbooks of a release; it writes inventories and variables to the testbed's folder."""
 
     def __init__(self, namespaces: Namespaces, key: Path) -> None:
         self._namespaces = namespaces
@@ -63,7 +63,7 @@ class Playbooks:
         options: Sequence[str],
         variables: Mapping[str, Any],
     ) -> Recap:
-        """Run a playbook to its end, whatever that is."""
+        """Run a playbook to its end, successful or not."""
         command = self._command(name, inventory, release, variables)
         command += ["--check", "--diff"] if check else []
         done = run(
@@ -84,7 +84,7 @@ class Playbooks:
         release: Path,
         variables: Mapping[str, Any],
     ) -> subprocess.Popen[str]:
-        """Start a playbook; the process is ansible-playbook's own."""
+        """Start a playbook; the process is ansible-playbook itself."""
         return subprocess.Popen(
             self._command(name, inventory, release, variables),
             stdin=subprocess.DEVNULL,
@@ -128,16 +128,16 @@ class Playbooks:
         return {"all": {"vars": access, "children": children}}
 
     def _environment(self, release: Path) -> dict[str, str]:
-        """This process's own, without a user's settings of Ansible; a connection ends soon after its machine."""
+        """Return the environment without the user's settings of Ansible; connections end soon after their machine."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
-        lively = (
+        keep_alive = (
             "-o ControlMaster=auto -o ControlPersist=30s -o ServerAliveInterval=2 -o ServerAliveCountMax=3"
         )
         return kept | {
             "ANSIBLE_CONFIG": str(release / "ansible" / "ansible.cfg"),
             "ANSIBLE_HOME": str(self._namespaces.folder / "ansible"),
             "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self._namespaces.folder / "ssh"),
-            "ANSIBLE_SSH_ARGS": lively,
+            "ANSIBLE_SSH_ARGS": keep_alive,
             "ANSIBLE_NOCOLOR": "1",
             "LC_ALL": "C.UTF-8",
         }

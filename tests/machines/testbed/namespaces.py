@@ -1,4 +1,4 @@
-"""The namespaces that a bed lives in: processes, mounts and network of its own, all gone with one process."""
+"""The namespaces of a testbed: processes, mounts and a network of its own, which all end with one process."""
 
 import contextlib
 import fcntl
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from io import BufferedWriter
 from pathlib import Path
 
-from tests.machines.bed.commands import Done, run
+from tests.machines.testbed.commands import Done, run
 from tests.needs import lacking, need_program, need_root
 
 PREFIX = "threatcloud-machines-"
@@ -21,7 +21,7 @@ _SCRIPT = Path(__file__).with_name("holder.sh")
 
 
 class Namespaces:
-    """Made at once; `close` ends everything in them.
+    """Namespaces that exist from the creation of this object until `close` ends everything in them.
 
     `folder` holds logs, keys and sockets of this run; `disks` is a file system in memory that exists inside only.
     """
@@ -74,7 +74,7 @@ class Namespaces:
         return run(here, stdin=stdin, check=check, timeout=timeout, env=env, cwd=cwd, shown=shown)
 
     def on_network(self, command: Sequence[str]) -> list[str]:
-        """The command line that runs `command` as the same process on the machines' network."""
+        """Return the command line that runs `command` on the machines' network, as the same process."""
         return [*self._joining("here"), *self._network, *command]
 
     def enter(self, command: Sequence[str], *, check: bool = True) -> Done:
@@ -92,7 +92,7 @@ class Namespaces:
         )
 
     def close(self) -> None:
-        """End every process, and forget what they had."""
+        """End every process, and delete the folder."""
         assert self._holder.stdin is not None
         self._holder.stdin.close()
         _end(self._cgroup)
@@ -104,13 +104,13 @@ class Namespaces:
         self._lock.close()
 
     def _joining(self, part: str) -> list[str]:
-        """The start of a command line whose process belongs to a part of the bed's control group."""
+        """Return the start of a command line whose process belongs to a part of the testbed's control group."""
         join = 'mkdir -p "$0" && echo 0 > "$0/cgroup.procs" && exec "$@"'
         return ["sh", "-c", join, str(self._cgroup / part)]
 
 
 def sweep() -> None:
-    """End what an earlier run left that was killed before it could clean up."""
+    """End what earlier runs left behind that were killed before they could clean up."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with contextlib.suppress(FileNotFoundError), (folder / "lock").open("w") as lock:
             try:
@@ -122,7 +122,7 @@ def sweep() -> None:
 
 
 def _cgroups() -> Path:
-    """Where the unified hierarchy of control groups is mounted on this host."""
+    """Return where the unified hierarchy of control groups is mounted on this host."""
     mounts = (line.split(" ") for line in Path("/proc/self/mounts").read_text().splitlines())
     found = [Path(where) for _, where, kind, *_ in mounts if kind == "cgroup2"]
     return found[0] if found else lacking("control groups of version 2")

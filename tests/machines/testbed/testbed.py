@@ -1,4 +1,4 @@
-"""The bed: machines side by side, and playbooks run against them."""
+"""The testbed: machines side by side, and the playbooks that run on them."""
 
 import shlex
 import subprocess
@@ -7,24 +7,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from tests.machines.bed.commands import Done, run
-from tests.machines.bed.images import images
-from tests.machines.bed.machine import Disk, Machine
-from tests.machines.bed.namespaces import Namespaces
-from tests.machines.bed.playbook import Playbooks, Recap
+from tests.machines.testbed.commands import Done, run
+from tests.machines.testbed.images import images
+from tests.machines.testbed.machine import Disk, Machine
+from tests.machines.testbed.namespaces import Namespaces
+from tests.machines.testbed.playbook import Playbooks, Recap
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 
-class Bed:
-    """Use it as a context manager; at the end nothing of it is left."""
+class Testbed:
+    """A context manager for a network of machines; at its end nothing of them is left."""
+
+    __test__ = False  # pytest takes a class for tests when its name begins like this one
 
     def __init__(self) -> None:
         self._images = images()
         self._namespaces = Namespaces()
         self.folder = self._namespaces.folder
         self._key = self.folder / "key"
-        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "test bed", "-f", str(self._key)])
+        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "testbed", "-f", str(self._key)])
         self._count = 0
         self._playbooks = Playbooks(self._namespaces, self._key)
 
@@ -61,7 +63,7 @@ class Bed:
         check: bool = True,
         timeout: float = 120,
     ) -> Done:
-        """Run a command of this host on the machines' network, as a stranger to all of them (198.51.100.1)."""
+        """Run a command of this host on the machines' network, at 198.51.100.1."""
         words = shlex.split(command) if isinstance(command, str) else command
         return self._namespaces.run(words, stdin=stdin, check=check, timeout=timeout)
 
@@ -99,5 +101,5 @@ class Bed:
         release: Path = REPOSITORY,
         **variables: Any,
     ) -> subprocess.Popen[str]:
-        """The same without waiting for its end; the process is ansible-playbook itself."""
+        """Start a playbook without waiting for its end; the process is ansible-playbook itself."""
         return self._playbooks.start(name, inventory, release=release, variables=variables)

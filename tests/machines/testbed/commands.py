@@ -1,4 +1,4 @@
-"""Run a command and say clearly what went wrong."""
+"""Running a command, with an error that says what went wrong."""
 
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -7,12 +7,12 @@ from pathlib import Path
 
 
 class Failed(AssertionError):
-    """A command ended with another status than 0."""
+    """A command that ended with another status than 0, or too late."""
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """How a command ended."""
+    """The result of a command."""
 
     command: str
     code: int
@@ -21,7 +21,7 @@ class Done:
 
     @property
     def text(self) -> str:
-        """What it printed on standard output, without the last line break."""
+        """Its standard output without the last line break."""
         return self.out.rstrip("\n")
 
 
@@ -35,7 +35,7 @@ def run(
     cwd: Path | None = None,
     shown: str = "",
 ) -> Done:
-    """Run to the end. Raises Failed when the status is not 0 (unless `check` is off) or the time is over."""
+    """Run a command to its end. Raise Failed if the status is not 0 (unless `check` is off) or the time is over."""
     shown = shown or " ".join(command)
     try:
         done = subprocess.run(
@@ -43,8 +43,8 @@ def run(
         )
     except subprocess.TimeoutExpired as late:
         parts = (late.stdout or b"", late.stderr or b"")
-        heard = b"\n".join(parts).decode(errors="replace")
-        raise Failed(f"still running after {timeout} s: {shown}\n{heard}") from late
+        output = b"\n".join(parts).decode(errors="replace")
+        raise Failed(f"still running after {timeout} s: {shown}\n{output}") from late
     result = Done(
         shown, done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
     )

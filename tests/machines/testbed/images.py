@@ -1,4 +1,4 @@
-"""Debian images for the machines: made once by debootstrap from the package sources that this machine itself uses."""
+"""Debian images for the machines, created once by debootstrap from the package sources of this machine."""
 
 import fcntl
 import hashlib
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.machines.bed.commands import run
+from tests.machines.testbed.commands import run
 from tests.needs import need_program, need_root
 
 SUITES = ("bookworm", "trixie")
@@ -19,19 +19,19 @@ PACKAGES = (
     *("systemd", "systemd-sysv", "dbus", "python3", "python3-apt", "openssh-server", "sudo", "iproute2"),
     *("procps", "openssl", "nginx", "libnginx-mod-stream", "nftables", "curl", "ca-certificates"),
 )
-"""What a plain Debian server has, and what the playbooks take from Debian: the machines cannot fetch anything."""
+"""The packages of a plain Debian server and those that the playbooks need, since machines have no network."""
 
 _RECIPE = Path(__file__).with_name("image.sh")
 
 
 def cache_folder() -> Path:
-    """Where images are kept from one run to the next."""
+    """Return the folder that keeps images from one run to the next."""
     named = os.environ.get("THREATCLOUD_MACHINES_CACHE")
     return Path(named) if named else Path.home() / ".cache" / "threatcloud-machines"
 
 
 def images(suites: Sequence[str] = SUITES) -> dict[str, Path]:
-    """The root folder of each suite's image; what is missing is made now (50 s each, all at once)."""
+    """Return the root folder of each suite's image, and create missing ones in parallel (50 s each)."""
     need_root()
     for program in ("debootstrap", "apt-get", "unshare", "chroot"):
         need_program(program)
@@ -59,7 +59,7 @@ def _image(suite: str) -> Path:
 
 
 def _sources() -> tuple[str, str]:
-    """The addresses of Debian's archive and of its security archive, as apt on this machine has them."""
+    """Return the addresses of Debian's archive and security archive from apt; raise LookupError if it has none."""
     command = ["apt-get", "indextargets", "--format", "$(RELEASE) $(REPO_URI)", "Created-By: Packages"]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n")
     found = {release: address for release, _, address in (line.partition(" ") for line in lines) if address}

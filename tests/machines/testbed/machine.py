@@ -1,4 +1,4 @@
-"""One machine: started, reached over ssh as root, started again, stopped, destroyed."""
+"""One machine: start it, reach it over ssh as root, reboot it, stop it, destroy it."""
 
 import shlex
 import subprocess
@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.machines.bed.commands import Done, Failed
-from tests.machines.bed.namespaces import Namespaces
+from tests.machines.testbed.commands import Done, Failed
+from tests.machines.testbed.namespaces import Namespaces
 
 START_TIME = 60.0
 """Seconds that a machine may take from power-on to a settled systemd (measured: about 1)."""
@@ -24,7 +24,7 @@ _SCRIPT = Path(__file__).with_name("machine.sh")
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """What new machines find on their disk when they start; they write beside it, so that any number may have it."""
+    """A disk that new machines start from. They write to layers of their own, so any number can share it."""
 
     suite: str
     layers: tuple[Path, ...]
@@ -32,7 +32,7 @@ class Disk:
 
 
 class Machine:
-    """A Debian machine of a bed, the `number`th; `name` is its host name and its name in an inventory.
+    """A Debian machine of a testbed, the `number`th; `name` is its host name and its name in an inventory.
 
     `binds` maps folders of this host to where the machine sees them, read-only.
     """
@@ -62,7 +62,7 @@ class Machine:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Power it on, with the disk as it was left, and wait until systemd has settled."""
+        """Power the machine on with the disk as it was left, and wait until systemd has settled."""
         assert self._process is None, f"{self.name} runs already"
         before = self.boots
         # A control group that was killed stays deadly for what systemd 257 starts in it: each start has its own.
@@ -76,25 +76,25 @@ class Machine:
 
     @property
     def exists(self) -> bool:
-        """Whether it was not destroyed or frozen yet."""
+        """Whether the machine was neither destroyed nor frozen."""
         return self._boots.exists()
 
     @property
     def boots(self) -> int:
-        """How often it was started."""
+        """The number of its starts."""
         return len(self._boots.read_text().split()) if self._boots.exists() else 0
 
     def run(
         self, command: str | Sequence[str], *, stdin: bytes = b"", check: bool = True, timeout: float = 120
     ) -> Done:
-        """Run a shell command (or a list of words) as root, over ssh. Raises Failed unless it ends with 0."""
+        """Run a shell command, or a list of words, as root over ssh. With `check`, raise Failed if it fails."""
         line = command if isinstance(command, str) else shlex.join(command)
         ssh = ["ssh", *SSH_OPTIONS, "-i", str(self.key), f"root@{self.address}", "--", line]
         shown = f"{self.name}: {line}"
         return self._namespaces.run(ssh, stdin=stdin, check=check, timeout=timeout, shown=shown)
 
     def put(self, source: Path | bytes, target: str, *, mode: str = "0644") -> None:
-        """Write a file on the machine; its folder is made."""
+        """Write a file on the machine, and create its folder if needed."""
         content = source if isinstance(source, bytes) else source.read_bytes()
         quoted = shlex.quote(target)
         write = f"mkdir -p $(dirname {quoted}) && cat > {quoted} && chmod {mode} {quoted}"
@@ -109,13 +109,13 @@ class Machine:
         self._wait(0)
 
     def reboot(self) -> None:
-        """Start it again in an orderly way, and wait until systemd has settled."""
+        """Reboot the machine in an orderly way, and wait until systemd has settled."""
         before = self.boots
         self.run("systemctl reboot", check=False)
         self._wait(before)
 
     def stop(self) -> None:
-        """Power it off in an orderly way; `start` brings it back as it was."""
+        """Power the machine off in an orderly way; `start` brings it back as it was."""
         assert self._process is not None, f"{self.name} does not run"
         self.run("systemctl poweroff", check=False)
         try:
@@ -125,12 +125,12 @@ class Machine:
         self._process = None
 
     def cut_power(self) -> None:
-        """Stop it at once; `start` brings back what it had written."""
+        """Stop the machine at once; `start` brings back what it had written."""
         self._kill()
         self._process = None
 
     def freeze(self) -> Disk:
-        """Stop it for good, and return its disk for others to start from."""
+        """Stop the machine for good, and return its disk for others to start from."""
         if self._process is not None:
             self.stop()
         kept = self._folder.with_name(f"{self._id}-frozen")
@@ -140,7 +140,7 @@ class Machine:
         return Disk(self.suite, (kept, *self._disk.layers))
 
     def destroy(self) -> None:
-        """Pull the plug and throw the machine away, its disk too."""
+        """Stop the machine at once, and delete it with its disk."""
         if self._process is not None:
             self.cut_power()
         self._namespaces.enter(["umount", f"{self._folder}/root"])

@@ -1,29 +1,29 @@
-"""The bed itself: machines of their own, no way out, nothing left behind."""
+"""The testbed itself: its machines are isolated, and nothing is left behind."""
 
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
-from tests.machines.bed import Bed
-from tests.machines.bed.bed import REPOSITORY
-from tests.machines.bed.namespaces import PREFIX, sweep
-from tests.machines.bed.playbook import read_recap
+from tests.machines.testbed import Testbed
+from tests.machines.testbed.namespaces import PREFIX, sweep
+from tests.machines.testbed.playbook import read_recap
+from tests.machines.testbed.testbed import REPOSITORY
 
 LEAVE = """
 import signal, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from tests.machines.bed import Bed
-with Bed() as bed:
-    machine = bed.machine("leaver", "bookworm")
-    bed.start(["sleep", "600"])
-    print(bed.folder, flush=True)
+from tests.machines.testbed import Testbed
+with Testbed() as testbed:
+    machine = testbed.machine("leaver", "bookworm")
+    testbed.start(["sleep", "600"])
+    print(testbed.folder, flush=True)
     time.sleep(600)
 """
 
 
-def test_a_machine_keeps_its_disk_and_cannot_get_out(bed: Bed) -> None:
-    machine = bed.machine("probe", "trixie")
+def test_a_machine_keeps_its_disk_and_cannot_get_out(testbed: Testbed) -> None:
+    machine = testbed.machine("probe", "trixie")
     machine.put(b"kept\n", "/var/lib/kept")
     machine.reboot()
     assert machine.get("/var/lib/kept") == "kept\n"
@@ -32,12 +32,12 @@ def test_a_machine_keeps_its_disk_and_cannot_get_out(bed: Bed) -> None:
     out = machine.run("curl --silent --max-time 2 http://192.0.2.1/", check=False)
     assert out.code == 7, "there is a way out"
     frozen = machine.freeze()
-    twin = bed.machine("twin", frozen)
+    twin = testbed.machine("twin", frozen)
     assert twin.get("/var/lib/kept") == "kept\n"
     twin.destroy()
 
 
-def test_nothing_outlasts_an_interrupted_or_killed_run(bed: Bed) -> None:
+def test_nothing_outlasts_an_interrupted_or_killed_run(testbed: Testbed) -> None:
     for number, ends_alone in ((signal.SIGINT, True), (signal.SIGKILL, False)):
         run = subprocess.Popen(
             [sys.executable, "-c", LEAVE],
@@ -57,11 +57,11 @@ def test_nothing_outlasts_an_interrupted_or_killed_run(bed: Bed) -> None:
             sweep()
         assert not folder.exists()
         assert not processes_of(folder)
-    assert bed.folder.exists(), "a run that is alive was swept away"
+    assert testbed.folder.exists(), "a run that is alive was swept away"
 
 
 def processes_of(folder: Path) -> list[str]:
-    """The living processes that belong to a bed, by their control group; dead ones have no command line."""
+    """Return the living processes in a testbed's control group; dead ones have no command line."""
     found = []
     for entry in Path("/proc").glob("[0-9]*/cgroup"):
         try:
