@@ -18,6 +18,7 @@ NEXT, NEWER, BROKEN, BREAKING = later(1), later(2), later(3), later(4)
 """The same release again; one with another schema; one that cannot start; one that needs consent."""
 
 FURTHER = len(MIGRATIONS) + 1
+NEXT_FIREWALL = "table inet threatcloud {\n    set later { type ipv4_addr; }"
 REASON = "this release was broken on purpose"
 TABLE = f"""BREAKING: tuple[Breaking, ...] = (
     Breaking("{BREAKING}", "Bundles have another form.", "Export them anew."),
@@ -33,8 +34,9 @@ def releases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     broken = replaced(
         "app/web/lifespan.py", r"(?m)^(?=        yield$)", f"        raise RuntimeError({REASON!r})\n"
     )
+    firewall = replaced("deploy/nftables/threatcloud.nft", r"(?m)^table inet threatcloud \{$", NEXT_FIREWALL)
     return {
-        NEXT: release(folder, NEXT),
+        NEXT: release(folder, NEXT, firewall),
         NEWER: release(folder, NEWER, migration(FURTHER)),
         BROKEN: release(folder, BROKEN, migration(FURTHER), broken),
         BREAKING: release(folder, BREAKING, migration(FURTHER), refuses),
@@ -74,11 +76,13 @@ def test_up_and_back_and_up_again(running: Running, releases: dict[str, Path]) -
     assert f"upgrade has no release before {__version__} to go back to." in one_line(nothing)
 
     installation = upgraded(running, releases[NEXT], NEXT)
+    assert "set later" in installation.machine.run("nft list table inet threatcloud").out
     late = installation.issue("agent", "enrolled-after-the-upgrade")
     before = running.evidence()
     with Poller(installation, running.token) as poller:
         back = installation.playbook("rollback")
     assert back.clean, back.output
+    assert "set later" not in installation.machine.run("nft list table inet threatcloud").out
     assert installation.version == __version__
     assert poller.failed == []
     assert running.evidence() == before, "what came after the upgrade is lost"
