@@ -39,7 +39,7 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
     folder = tmp_path_factory.mktemp("outside")
     (folder / "rule.yaml").write_text(rule(rule_id=RULE))
     with Local(folder / "instance") as local:
-        local.cli("rules", "import", str(folder / "rule.yaml"))
+        local.cli("rule", "import", str(folder / "rule.yaml"))
         yield local
 
 
@@ -96,12 +96,12 @@ def test_importing_a_bundle(running: Running, outside: Local, tmp_path: Path) ->
     forged.write_bytes(content)
     refused = installation.playbook("import_bundle", threatcloud_bundle_file=str(forged), **UPSTREAMS)
     assert refused.failed == 1, refused.output
-    assert installation.cli("rules", "show", RULE, check=False).code == 1
+    assert installation.cli("rule", "show", RULE, check=False).code == 1
 
     recap = installation.playbook("import_bundle", threatcloud_bundle_file=str(bundle), **UPSTREAMS)
     assert recap.clean, recap.output
     assert "1 added" in one_line(recap.output)
-    assert installation.cli_json("rules", "show", RULE)
+    assert installation.cli_json("rule", "show", RULE)
     receipt = bundle.with_name(bundle.name + ".receipt")
     importer = tmp_path / "importer.pem"
     importer.write_text(installation.visitor().get("/.well-known/manifest-key.pem").body)

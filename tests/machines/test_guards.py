@@ -45,7 +45,7 @@ class Fleet:
     def keys(self, host: Machine) -> list[str]:
         """Return the ids of the host's keys that are not revoked."""
         listed = self.server.cli_json("key", "list", "--subject", host.name)
-        return [key["id"] for key in listed if key["revoked_at"] is None]
+        return [key["id"] for key in listed if key["revokedAt"] is None]
 
     def served(self) -> int:
         """Return how many rules an agent is served."""
