@@ -48,7 +48,7 @@ def umask() -> Iterator[None]:
 
 
 def group_of(nodeid: str) -> str:
-    """What runs in one process, in order: a file, whose tests share servers; on machines many, which share a bed."""
+    """Return the group that runs in one process, in order: a file, or several files of tests on machines."""
     file = nodeid.partition("::")[0]
     if not file.startswith(MACHINES):
         return file
