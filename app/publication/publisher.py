@@ -66,7 +66,7 @@ class Publisher:
     async def load(self) -> None:
         """Serve what was served before the restart, byte for byte and under the same ETag.
 
-        Sheets that are not kept, or damaged, are rendered again.
+        Representations that are not kept, or damaged, are rendered again.
         """
         newest = await self._storage.read(store.latest)
         if newest is None:

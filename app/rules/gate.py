@@ -195,8 +195,8 @@ def gate(text: str, *, quality: Quality) -> GateReport:
 def _case_reasons(result: SelfTest | None, quality: Quality) -> Iterator[str]:
     """Yield what is wrong with the rule on its own cases, or with their number."""
     for failure in result.failures if result else ():
-        verb = "does not fire" if failure.kind == "true_positive" else "fires"
-        yield f"test_cases: the rule {verb} on its {failure.kind.replace('_', ' ')} {failure.index}"
+        outcome = "does not fire" if failure.kind == "true_positive" else "fires"
+        yield f"test_cases: the rule {outcome} on its {failure.kind.replace('_', ' ')} {failure.index}"
     if quality == "strict":
         positives, negatives = (result.true_positives, result.true_negatives) if result else (0, 0)
         if positives < STRICT_CASES or negatives < STRICT_CASES:

@@ -33,7 +33,7 @@ def release_key(output: Path, environment: Mapping[str, str]) -> Path:
 
 
 def public_key(key: Path) -> str:
-    """Return the public half as OpenSSH writes it, in one line; `key` may be that file, for a key in the ssh agent."""
+    """Return the public half as OpenSSH writes it, in one line; `key` may be that file, for a key in an agent."""
     beside = key if key.suffix == ".pub" else key.with_name(key.name + ".pub")
     return beside.read_text() if beside.is_file() else _run(["ssh-keygen", "-y", "-f", str(key)])
 

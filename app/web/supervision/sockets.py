@@ -18,7 +18,7 @@ def sockets_are_passed(config: Config) -> bool:
     """Were we given sockets? gunicorn then listens on all of them, whatever the configuration says.
 
     Raises `ConfigError` unless they are the configured address and the control socket, which only its owner may
-    open: whoever comes in through a unix socket is an admin. Further TCP addresses are welcome.
+    open: a caller on a unix socket is an admin. Further TCP addresses are welcome.
     """
     count = systemd.listen_fds(unset_environment=False)
     if count == 0:
