@@ -7,6 +7,7 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
+import msgspec
 from litestar import Response, get
 
 from app.access.guards import public
@@ -21,6 +22,12 @@ HEADERS = {
         "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
 }
+
+_ENVELOPE = (
+    'A JSON answer is an envelope, <code>{"ok": true, "data": ..., "meta": ..., "request_id": "..."}</code>; '
+    'below stands the type of its <code>data</code>. <a href="#type-Refusal">Refusal</a> is the answer to a '
+    "request that is refused."
+)
 
 
 @get(PATH, guards=[public()], include_in_schema=False)
@@ -56,7 +63,7 @@ def render(document: Json) -> str:
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f'<title>{title}: API</title><link rel="stylesheet" href="{STYLE_PATH}"></head><body>',
             f"<h1>{title} <small>{escape(document['info']['version'])}</small></h1>",
-            f'<p>For machines: <a href="{PATH}/openapi.json">openapi.json</a>.</p>',
+            f'<p>For machines: <a href="{PATH}/openapi.json">openapi.json</a>. {_ENVELOPE}</p>',
             '<nav aria-label="Groups of operations"><ul>',
             *(f'<li><a href="#{escape(name)}">{escape(name)}</a></li>' for name in sorted(groups)),
             '<li><a href="#types">types</a></li></ul></nav><main>',
@@ -85,7 +92,7 @@ def _operation(path: str, method: str, operation: Json) -> str:
         f'<details id="{escape(operation["operationId"])}"><summary><span class="method">{method}</span> '
         f'<code>{escape(path)}</code> <span class="what">{_prose(operation["summary"])}</span></summary>',
         *(f"<p>{_prose(text)}</p>" for text in operation.get("description", "").split("\n\n") if text),
-        f"<p>{_who(operation['security'])}</p>",
+        f'<p>{_who(operation["security"])} <a href="#{escape(operation["operationId"])}">Link</a></p>',
     ]
     if operation["parameters"]:
         lines.append(_table("Parameters", (_parameter(found) for found in operation["parameters"])))
@@ -110,8 +117,8 @@ def _table(title: str, rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def _parameter(found: Json) -> tuple[str, ...]:
-    needed = ", needed" if found.get("required") else ""
-    return f"<code>{escape(found['name'])}</code>", f"{found['in']}{needed}", _kind(found["schema"])
+    required = ", required" if found.get("required") else ""
+    return f"<code>{escape(found['name'])}</code>", f"{found['in']}{required}", _kind(found["schema"])
 
 
 def _content(content: Json) -> Iterator[tuple[str, ...]]:
@@ -130,9 +137,9 @@ def _answers(responses: Json) -> Iterator[tuple[str, ...]]:
 
 def _component(name: str, schema: Json) -> str:
     text = " ".join(schema.get("description", "").split())
-    needed = schema.get("required", ())
+    required = schema.get("required", ())
     rows = [
-        (f"<code>{escape(member)}</code>", "" if member in needed else "may be left out", _kind(kind))
+        (f"<code>{escape(member)}</code>", "" if member in required else "optional", _kind(kind))
         for member, kind in schema.get("properties", {}).items()
     ]
     shown = _table("Members", rows) if rows else f"<p>{_kind(schema)}</p>"
@@ -144,6 +151,13 @@ def _component(name: str, schema: Json) -> str:
 
 def _kind(schema: Json) -> str:
     """Return a schema in a few words, types linked."""
+    bounds = (
+        f"{words} <code>{escape(_value(schema[name]))}</code>" for name, words in _BOUNDS if name in schema
+    )
+    return " ".join([_unbounded(schema), *bounds])
+
+
+def _unbounded(schema: Json) -> str:
     if "$ref" in schema:
         name = escape(schema["$ref"].rpartition("/")[2])
         return f'<a href="#type-{name}">{name}</a>'
@@ -152,26 +166,31 @@ def _kind(schema: Json) -> str:
             return " or ".join(_kind(kind) for kind in schema[several])
     if "enum" in schema or "const" in schema:
         values = schema["enum"] if "enum" in schema else [schema["const"]]
-        return ", ".join(f"<code>{escape(str(value))}</code>" for value in values)
+        return ", ".join(f"<code>{escape(_value(value))}</code>" for value in values)
     if schema.get("type") == "array":
         return f"list of {_kind(schema.get('items', {}))}"
     if isinstance(schema.get("additionalProperties"), dict):
         return f"object of {_kind(schema['additionalProperties'])}"
-    bounds = [f"{word} <code>{escape(str(schema[name]))}</code>" for name, word in _BOUNDS if name in schema]
-    return " ".join([f'<span class="kind">{escape(str(schema.get("type", "anything")))}</span>', *bounds])
+    return f'<span class="kind">{escape(str(schema.get("type", "anything")))}</span>'
+
+
+def _value(value: Any) -> str:
+    """Return a value as JSON has it; a text bare, unless it is empty."""
+    return value if isinstance(value, str) and value else msgspec.json.encode(value).decode()
 
 
 _BOUNDS = (
     ("format", ""),
     ("minimum", "from"),
     ("maximum", "to"),
-    ("minLength", "at least"),
-    ("maxLength", "at most"),
-    ("minItems", "at least"),
-    ("maxItems", "at most"),
-    ("pattern", "like"),
-    ("default", "else"),
+    ("minLength", "length at least"),
+    ("maxLength", "length at most"),
+    ("minItems", "count at least"),
+    ("maxItems", "count at most"),
+    ("pattern", "matching"),
+    ("default", "default"),
 )
+"""Members of a schema, and the words before their values."""
 
 
 def _prose(text: str) -> str:
