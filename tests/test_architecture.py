@@ -33,7 +33,6 @@ LAYERS: dict[str, int] = {
     "doctor": 10,
     "metrics_store": 10,
     "jobs": 10,
-    "console": 11,
     "web": 11,
     "cli": 12,
 }

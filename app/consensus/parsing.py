@@ -67,7 +67,7 @@ class RuleParser:
         self._known: OrderedDict[bytes, ParsedRule] = OrderedDict()
 
     async def read(self, text: str) -> ParsedRule:
-        """Return the text's `Reading`; raises `UnusableText` for what is not a YAML mapping, or cannot be read."""
+        """Return the text as parsed; raise `UnusableText` for what is not a YAML mapping, or cannot be read."""
         key = sha256(text.encode()).digest()
         reading = self._known.get(key)
         if reading is None:

@@ -1,12 +1,10 @@
-"""Which votes are independent of each other.
+"""Which votes are independent of each other, and what the votes and texts of a proposal come to.
 
-Pure: the same function feeds the count at submission, the promotion cycle, false-positive reports and the answer
+Pure: `judge_independence` feeds the count at submission, the promotion cycle, false-positive reports and the answer
 to "why". One identity is the subject of one enrolled key; what a client writes into `X-Panguard-Client-Id` is
 recorded and never counted, since anybody can write anything there.
 
-What the votes and texts of an undecided proposal amount to.
-
-The hash is not the content: the first sender of a hash must not own the text that honest scanners then confirm
+`count_votes`: the hash is not the content: the first sender of a hash must not own the text that honest scanners then confirm
 (on the public server it does). So votes are counted twice: all independent ones against the threshold, and those
 for one detection against the content quorum.
 """

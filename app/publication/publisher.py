@@ -41,7 +41,7 @@ class _Draft:
 
 
 class Publisher:
-    """Owns the served that is served; only it replaces that, and always whole."""
+    """Owner of the served set; only this replaces it, and always as a whole."""
 
     def __init__(
         self, storage: Storage, signing_keys: SigningKeys, policy: PublicationPolicy, issuer: str
@@ -116,7 +116,7 @@ class Publisher:
             return published
 
     async def resume(self, now: datetime, audit: Audit) -> store.PublicationRecord | None:
-        """End a rollback and publish the effective set; raises `NothingHeld`."""
+        """End a rollback and publish the effective set; raise `NotFrozen`."""
         async with self._turn:
 
             def end(db: Database) -> None:
