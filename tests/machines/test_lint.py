@@ -27,7 +27,7 @@ def tool(name: str) -> str:
     ],
     ids=lambda command: command[0],
 )
-def test_nothing_to_say(command: list[str], tmp_path: Path) -> None:
+def test_the_linter_reports_nothing(command: list[str], tmp_path: Path) -> None:
     name, *options = command
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
