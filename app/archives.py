@@ -1,4 +1,4 @@
-"""Read archives that nobody vouches for: strictly, piece by piece, and never more than was asked for.
+"""Read untrusted archives: strictly, piece by piece, and never more than was asked for.
 
 Three readers, for three degrees of strictness:
 

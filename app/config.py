@@ -20,7 +20,7 @@ from app.fleet.agents import FleetPolicy
 from app.intel.policy import IntelPolicy
 from app.overlay.config import Overlay, as_text, contradictions
 from app.privacy.policy import RetentionPolicy
-from app.publication.policy import PublicationPolicy
+from app.publication.store import PublicationPolicy
 
 ENV_PREFIX = "THREATCLOUD_"
 SHORT_NAMES = {"THREATCLOUD_STATE_DIR": "server.state_dir", "THREATCLOUD_PORT": "server.port"}
@@ -83,11 +83,11 @@ OVERLAY_ACTIONS = {str(kind.__struct_config__.tag): kind for kind in get_args(Ov
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used; `mistakes` has one sentence for each thing to mend."""
+    """The configuration cannot be used; `errors` has one sentence for each thing to mend."""
 
-    def __init__(self, mistakes: list[str]) -> None:
-        super().__init__("\n".join(mistakes))
-        self.mistakes = mistakes
+    def __init__(self, errors: list[str]) -> None:
+        super().__init__("\n".join(errors))
+        self.errors = errors
 
 
 SECTIONS: dict[str, type[msgspec.Struct]] = {
@@ -101,27 +101,27 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
     Raises `ConfigError`.
     """
     document = _read(path) if path is not None else {}
-    mistakes: list[str] = []
+    errors: list[str] = []
     sections: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
     for name, value in document.items():
         if name in TABLES:
             continue
         if name not in SECTIONS:
-            mistakes.append(f"[{name}]: there is no such section{_suggest(name, [*SECTIONS, *TABLES])}")
+            errors.append(f"[{name}]: there is no such section{_suggest(name, [*SECTIONS, *TABLES])}")
         elif not isinstance(value, dict):
-            mistakes.append(f"{name}: a section is needed here, written [{name}]")
+            errors.append(f"{name}: a section is needed here, written [{name}]")
         else:
-            sections[name] = _section(name, value, mistakes)
-    for name, value in _overrides(environ, mistakes).items():
+            sections[name] = _section(name, value, errors)
+    for name, value in _overrides(environ, errors).items():
         section, _, option = name.partition(".")
-        _set(sections[section], section, option, value, strict=False, mistakes=mistakes)
-    upstream = _upstreams(document.get("upstream", []), mistakes)
+        _set(sections[section], section, option, value, strict=False, errors=errors)
+    upstream = _upstreams(document.get("upstream", []), errors)
     # An option that was refused is left out above, so what its section says as a whole is still looked at.
-    overlay = _overlay(document.get("overlay", []), mistakes)
-    config = Config(upstream=upstream, overlay=overlay, **_build(sections, mistakes))
-    mistakes += [f"consensus.{mistake}" for mistake in config.consensus.mistakes()]
-    if mistakes:
-        raise ConfigError(mistakes)
+    overlay = _overlay(document.get("overlay", []), errors)
+    config = Config(upstream=upstream, overlay=overlay, **_build(sections, errors))
+    errors += [f"consensus.{mistake}" for mistake in config.consensus.errors()]
+    if errors:
+        raise ConfigError(errors)
     return config
 
 
@@ -136,27 +136,27 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError([f"{path}: not TOML: {error}"]) from error
 
 
-def _section(name: str, table: dict[str, Any], mistakes: list[str]) -> dict[str, Any]:
+def _section(name: str, table: dict[str, Any], errors: list[str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for option, value in table.items():
-        _set(values, name, option, value, strict=True, mistakes=mistakes)
+        _set(values, name, option, value, strict=True, errors=errors)
     return values
 
 
 def _set(
-    values: dict[str, Any], section: str, option: str, value: Any, *, strict: bool, mistakes: list[str]
+    values: dict[str, Any], section: str, option: str, value: Any, *, strict: bool, errors: list[str]
 ) -> None:
     kinds = get_type_hints(SECTIONS[section], include_extras=True)
     if option not in kinds:
-        mistakes.append(f"{section}.{option}: there is no such option{_suggest(option, list(kinds))}")
+        errors.append(f"{section}.{option}: there is no such option{_suggest(option, list(kinds))}")
         return
     try:
         values[option] = msgspec.convert(value, kinds[option], strict=strict)
     except msgspec.ValidationError as error:
-        mistakes.append(f"{section}.{option}: {_plain(error)}")
+        errors.append(f"{section}.{option}: {_plain(error)}")
 
 
-def _overrides(environ: Mapping[str, str], mistakes: list[str]) -> dict[str, Any]:
+def _overrides(environ: Mapping[str, str], errors: list[str]) -> dict[str, Any]:
     """`section.option` -> value for every THREATCLOUD_ variable that names an option."""
     found: dict[str, Any] = {}
     for short, name in SHORT_NAMES.items():
@@ -169,12 +169,12 @@ def _overrides(environ: Mapping[str, str], mistakes: list[str]) -> dict[str, Any
         if section not in SECTIONS:
             # Other variables of this prefix are none of ours, but a slip of the pen must not pass unseen.
             if near := difflib.get_close_matches(section, SECTIONS, 1):
-                mistakes.append(f"{variable}: there is no section [{section}]; did you mean {near[0]}?")
+                errors.append(f"{variable}: there is no section [{section}]; did you mean {near[0]}?")
             continue
         kinds = get_type_hints(SECTIONS[section])
         kind = kinds.get(option)
         if kind is None:
-            mistakes.append(f"{variable}: [{section}] has no option {option!r}{_suggest(option, [*kinds])}")
+            errors.append(f"{variable}: [{section}] has no option {option!r}{_suggest(option, [*kinds])}")
         elif kind == tuple[str, ...]:
             found[f"{section}.{option}"] = [item.strip() for item in text.split(",") if item.strip()]
         else:
@@ -182,42 +182,42 @@ def _overrides(environ: Mapping[str, str], mistakes: list[str]) -> dict[str, Any
     return found
 
 
-def _upstreams(tables: Any, mistakes: list[str]) -> tuple[Upstream, ...]:
-    found: list[Upstream] = _tables("upstream", tables, UPSTREAM_KINDS, "kind", mistakes)
+def _upstreams(tables: Any, errors: list[str]) -> tuple[Upstream, ...]:
+    found: list[Upstream] = _tables("upstream", tables, UPSTREAM_KINDS, "kind", errors)
     names = [upstream.name for upstream in found]
-    mistakes += [f"upstream {name!r}: the name is used twice" for name in {*names} if names.count(name) > 1]
+    errors += [f"upstream {name!r}: the name is used twice" for name in {*names} if names.count(name) > 1]
     return tuple(found)
 
 
-def _overlay(tables: Any, mistakes: list[str]) -> tuple[Overlay, ...]:
-    found: list[Overlay] = _tables("overlay", tables, OVERLAY_ACTIONS, "action", mistakes)
-    mistakes += contradictions(found)
+def _overlay(tables: Any, errors: list[str]) -> tuple[Overlay, ...]:
+    found: list[Overlay] = _tables("overlay", tables, OVERLAY_ACTIONS, "action", errors)
+    errors += contradictions(found)
     return tuple(found)
 
 
 def _tables(
-    name: str, tables: Any, kinds: Mapping[str, type[msgspec.Struct]], tag: str, mistakes: list[str]
+    name: str, tables: Any, kinds: Mapping[str, type[msgspec.Struct]], tag: str, errors: list[str]
 ) -> list[Any]:
     """Every table of this name as the type that its `tag` names; what is wrong with one leaves that one out."""
     if not isinstance(tables, list):
-        mistakes.append(f"{name}: write each one as [[{name}]], with two brackets")
+        errors.append(f"{name}: write each one as [[{name}]], with two brackets")
         return []
     found: list[Any] = []
     for number, table in enumerate(tables, 1):
         chosen = table.get(tag) if isinstance(table, dict) else None
         if not isinstance(chosen, str) or chosen not in kinds:
             said = f"{chosen!r} is no {tag}" if chosen is not None else "it is missing"
-            mistakes.append(f"{name} number {number}: {tag}: {said} (known: {', '.join(kinds)})")
+            errors.append(f"{name} number {number}: {tag}: {said} (known: {', '.join(kinds)})")
             continue
         options = {option: as_text(value) for option, value in table.items() if option != tag}
-        made = _table(kinds[chosen], options, f"{name} number {number}", mistakes)
+        made = _table(kinds[chosen], options, f"{name} number {number}", errors)
         if made is not None:
             found.append(made)
     return found
 
 
 def _table(
-    kind: type[msgspec.Struct], options: Mapping[str, Any], where: str, mistakes: list[str]
+    kind: type[msgspec.Struct], options: Mapping[str, Any], where: str, errors: list[str]
 ) -> msgspec.Struct | None:
     """One table, option by option, so that every mistake in it is told."""
     fields = {field.name: field for field in msgspec.structs.fields(kind)}
@@ -241,17 +241,17 @@ def _table(
         wrong.append(f"{where}: {error}")
         return None
     finally:
-        mistakes += wrong
+        errors += wrong
 
 
-def _build(sections: dict[str, dict[str, Any]], mistakes: list[str]) -> dict[str, Any]:
+def _build(sections: dict[str, dict[str, Any]], errors: list[str]) -> dict[str, Any]:
     """Each section as its type; what only the whole section shows (a network that is none) is a mistake."""
     built: dict[str, Any] = {}
     for name, kind in SECTIONS.items():
         try:
             built[name] = kind(**sections[name])
         except ValueError as error:
-            mistakes.append(f"{name}: {error}")
+            errors.append(f"{name}: {error}")
     return built
 
 

@@ -61,7 +61,7 @@ Options of every action:
 
 
 def render_example() -> str:
-    """The whole file."""
+    """Return the whole file."""
     parts = [_comment(HEAD)]
     for name, kind in SECTIONS.items():
         summary = (inspect.getdoc(kind) or "").split("\n\n")[0]
@@ -72,7 +72,7 @@ def render_example() -> str:
 
 
 def _upstreams() -> Iterator[str]:
-    """The embedded default, then what else could be written there, as comments."""
+    """Return the embedded default, then what else could be written there, as comments."""
     notes = explanations(UpstreamBase) | explanations(PackageUpstream)
     lines = [_comment(UPSTREAM), "[[upstream]]"]
     for name, value in (("name", "atr"), ("kind", "package"), ("package", "pyatr")):

@@ -66,7 +66,7 @@ class Jobs:
         """Schedule everything but pulls; call inside the running event loop."""
         cycle = self._config.consensus.cycle_seconds
         self._add(self.promote_confirmed_proposals, seconds=cycle)
-        self._add(self.settle_overlay, seconds=60)
+        self._add(self.recompute_overlay, seconds=60)
         self._add(self.write_pull_counts, seconds=300)
         self._add(self.write_key_activity, seconds=10)
         self._add(self.recount_lists, seconds=60)
@@ -110,7 +110,7 @@ class Jobs:
         await self._consensus.run_cycle(datetime.now(UTC))
         await self._publisher.publish("unpublished changes", datetime.now(UTC))
 
-    async def settle_overlay(self) -> None:
+    async def recompute_overlay(self) -> None:
         """Let overlay entries end whose time is over; publishes when that changed the set."""
         await self._overlays.recompute(datetime.now(UTC))
 

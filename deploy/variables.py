@@ -50,7 +50,7 @@ def tables() -> dict[str, str]:
 
 
 def specs(role: str) -> dict[str, Any]:
-    """The entry points of a role, each with its options."""
+    """Return the entry points of a role, each with its options."""
     text = (REPOSITORY / "ansible" / "roles" / role / "meta" / "argument_specs.yml").read_text()
     specs: dict[str, Any] = yaml.safe_load(text)["argument_specs"]
     return specs

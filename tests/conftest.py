@@ -55,6 +55,11 @@ def group_of(nodeid: str) -> str:
     return "machines: installing" if file.removeprefix(MACHINES) in INSTALLING else "machines: using"
 
 
+def cache_of(config: pytest.Config) -> pytest.Cache | None:
+    """Return the cache of pytest, unless it is switched off (`-p no:cacheprovider`)."""
+    return getattr(config, "cache", None)
+
+
 class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no types
     """The scheduler of `--dist loadscope`, whose scope is the group."""
 
@@ -80,13 +85,14 @@ class Stopwatch:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Measure in the process that hears of every test."""
-    if config.cache is not None and not hasattr(config, "workerinput"):
-        config.pluginmanager.register(Stopwatch(config.cache))
+    cache = cache_of(config)
+    if cache is not None and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Stopwatch(cache))
 
 
 def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.Item]) -> None:
     """Begin with what takes longest, and with what nobody knows of; without `-n` the order stays."""
-    cache = session.config.cache
+    cache = cache_of(session.config)
     if cache is None or not is_xdist_worker(session):
         return
     known = cache.get(SECONDS, {})
@@ -100,5 +106,6 @@ def pytest_xdist_auto_num_workers() -> int:
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
     """Give a process the next group, in the order of the collection, when it is nearly through with its last one."""
-    config.option.loadscopereorder = config.cache is None or not config.cache.get(SECONDS, {})
+    cache = cache_of(config)
+    config.option.loadscopereorder = cache is None or not cache.get(SECONDS, {})
     return GroupScheduling(config, log)

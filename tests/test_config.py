@@ -12,7 +12,7 @@ def load(tmp_path: Path, text: str, **environ: str) -> list[str]:
     path.write_text(text)
     with pytest.raises(ConfigError) as caught:
         load_config(path, environ)
-    return caught.value.mistakes
+    return caught.value.errors
 
 
 def test_nothing_at_all_is_the_defaults() -> None:

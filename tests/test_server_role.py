@@ -1,5 +1,6 @@
 """The role threatcloud_server: what its variables are said to be is what they are."""
 
+import re
 from typing import Any
 
 import yaml
@@ -41,3 +42,18 @@ def test_renamed_variables_lead_to_ones_that_are_there() -> None:
     renamed: dict[str, str] = read("vars/main.yml")["_threatcloud_renamed"]
     assert set(renamed.values()) <= set(OPTIONS)
     assert not set(renamed) & set(OPTIONS)
+
+
+def test_the_readme_names_every_entry_point_phase_and_tag_and_no_unknown_variable() -> None:
+    text = (ROLE / "README.md").read_text()
+    phases = {path.name for path in (ROLE / "tasks").iterdir() if path.is_dir()}
+    tags: set[str] = set()
+    for path in (ROLE / "tasks").rglob("*.yml"):
+        tags.update(tag for task in yaml.safe_load(path.read_text()) for tag in task.get("tags", ()))
+    names = {*SPECS, *(f"{phase}/" for phase in phases), *(tags - {"always"})}
+    assert [name for name in sorted(names) if f"`{name}`" not in text] == []
+    assert set(re.findall(r"`(threatcloud_\w+)`", text)) - {"threatcloud_"} <= set(OPTIONS)
+
+
+def test_the_files_beside_the_phases_are_the_entry_points() -> None:
+    assert {path.stem for path in (ROLE / "tasks").glob("*.yml")} == {"main", *PLAYBOOKS}

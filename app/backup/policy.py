@@ -1,4 +1,4 @@
-"""The settings of backups."""
+"""Settings of backups, and their one error."""
 
 from typing import Annotated, Literal
 
@@ -26,3 +26,7 @@ class BackupPolicy(msgspec.Struct, frozen=True, kw_only=True):
     def with_keys(self, *, encrypted: bool) -> bool:
         """Return True when the private keys go into a backup."""
         return self.keys == "always" or (self.keys == "encrypted" and encrypted)
+
+
+class BackupError(Exception):
+    """A backup could not be made, or one is not accepted; the message is one sentence that says why."""

@@ -18,8 +18,8 @@ from app.storage import AlreadyRunning, StorageError
 from app.storage.lock import lock_holder
 from app.web.asgi import Receive, Scope, Send
 from app.web.server import prepare_state_dir
-from app.web.supervision.control import control_socket
 from app.web.supervision.locking import serves
+from app.web.supervision.sockets import control_socket
 
 T = TypeVar("T")
 LONG = httpx.Timeout(600.0, connect=10.0)

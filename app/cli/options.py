@@ -59,7 +59,7 @@ def configured(path: Path | None) -> Config:
     try:
         return read_config(path)
     except ConfigError as error:
-        raise InvalidConfig(error.mistakes) from error
+        raise InvalidConfig(error.errors) from error
 
 
 class InvalidConfig(click.ClickException):

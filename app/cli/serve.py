@@ -24,7 +24,7 @@ def serve(config_path: Path | None) -> None:
         click.echo(f"Admin key: {config.state_dir / 'admin.key'} (made on first start)", err=True)
         server.serve(lambda: read_config(config_path))
     except ConfigError as error:
-        raise InvalidConfig(error.mistakes) from error
+        raise InvalidConfig(error.errors) from error
     except AlreadyRunning as error:
         raise click.ClickException(f"{error}; stop that first, or set another server.state_dir") from error
     except (StorageError, SigningKeyError) as error:

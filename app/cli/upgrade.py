@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from app import __version__
-from app.backup.errors import BackupError
+from app.backup.policy import BackupError
 from app.backup.snapshots import rehearse_upgrade
 from app.cli.options import config_option, json_option, read_config
 from app.cli.output import show
@@ -54,7 +54,7 @@ def rehearse(config_path: Path | None, as_json: bool) -> None:
     try:
         rehearsal = rehearse_upgrade(read_config(config_path).state_dir)
     except ConfigError as error:
-        data["reasons"] = [f"configuration: {text}" for text in error.mistakes]
+        data["reasons"] = [f"configuration: {text}" for text in error.errors]
     except BackupError as error:
         data["reasons"] = [str(error)]
     else:

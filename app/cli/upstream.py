@@ -190,7 +190,7 @@ async def _named(instance: Instance, names: Sequence[str]) -> list[dict[str, Any
 
 
 async def _pending(instance: Instance, name: str, state: str) -> dict[str, Any]:
-    """Return `{upstream, digest, changes}` with every change: whoever decides decides on all of them."""
+    """Return `{upstream, digest, changes}` with every change: a decision is on all of them."""
     digest = await _pending_digest(instance, name)
     changes = [item async for item in instance.pages(f"{ROOT}/{name}/held", None, state=state)]
     return {"upstream": name, "digest": digest, "changes": changes}

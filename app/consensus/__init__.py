@@ -2,6 +2,6 @@
 
 The pure core (`machine`, `votes`, `policy`) decides; `store` and `feedback_store` keep; `service` joins them;
 `routes` speaks HTTP. The wire follows the public server where a stock client reads it and drops its faults:
-confirmations there are a bare number, one key can vote three times, and whoever sends a hash first owns the text that
+confirmations there are a bare number, one key can vote three times, and the first sender of a hash owns the text that
 honest scanners then promote.
 """

@@ -2,7 +2,7 @@
 
 
 class ConsensusError(Exception):
-    """Family of every refusal of this package; the message is a sentence for whoever asked."""
+    """Family of every refusal of this package; the message is a sentence for the caller."""
 
 
 class UnknownProposal(ConsensusError):

@@ -121,7 +121,7 @@ def contested_rules(db: Database, policy: ConsensusPolicy) -> list[ContestedRule
         ContestedRule(rule_id, positives, negatives, counted_false_positives(db, key, policy))
         for key, rule_id, positives, negatives in open_votes(db)
     ]
-    return sorted(found, key=lambda tally: (-tally.counted, -tally.false_positives, tally.rule_id))
+    return sorted(found, key=lambda rule: (-rule.counted, -rule.false_positives, rule.rule_id))
 
 
 def _rule_named(db: Database, asked: str) -> StoredRule:

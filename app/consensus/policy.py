@@ -50,7 +50,7 @@ class ConsensusPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         """How identities enrolled this way (`admin` or `self`) count; anything unknown counts as self-registered."""
         return self.admin_issued if enrolled == "admin" else self.self_registered
 
-    def mistakes(self) -> list[str]:
+    def errors(self) -> list[str]:
         """Return what contradicts itself here, one sentence each that names the field; empty when all is well."""
         found = []
         if self.content_quorum > self.threshold:

@@ -85,7 +85,7 @@ class Feedback(msgspec.Struct, rename="camel"):
     is_true_positive: bool
 
 
-class Settlement(msgspec.Struct, rename="camel"):
+class FeedbackDismissal(msgspec.Struct, rename="camel"):
     """The body of `POST /api/atr-feedback/settle`."""
 
     rule_id: Annotated[str, Meta(min_length=1, max_length=256)]
@@ -122,7 +122,7 @@ class FeedbackReceipt(msgspec.Struct):
     flagged: bool
 
 
-class SettledFeedback(msgspec.Struct, rename="camel"):
+class DismissedFeedback(msgspec.Struct, rename="camel"):
     """How many votes count no more."""
 
     message: str
@@ -291,11 +291,11 @@ async def list_feedback(consensus: NamedDependency[Consensus]) -> list[Contested
 
 @post("/api/atr-feedback/settle", guards=_reviewers, status_code=200)
 async def dismiss_feedback(
-    consensus: NamedDependency[Consensus], data: JsonBody[Settlement], actor: NamedDependency[Actor]
-) -> SettledFeedback:
+    consensus: NamedDependency[Consensus], data: JsonBody[FeedbackDismissal], actor: NamedDependency[Actor]
+) -> DismissedFeedback:
     """Let the false-positive votes on a rule count no more: somebody has looked into them."""
     dismissed = await consensus.dismiss_feedback(data.rule_id, actor, data.reason)
-    return SettledFeedback("Feedback settled", data.rule_id, dismissed)
+    return DismissedFeedback("Feedback settled", data.rule_id, dismissed)
 
 
 def consensus_problem(error: ConsensusError) -> Problem:

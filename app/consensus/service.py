@@ -36,7 +36,7 @@ from app.storage import Storage
 class Consensus:
     """Proposals from first sight to a rule in service.
 
-    `inspect_sandbox` reads submitted texts (short), `gate_sandbox` runs foreign regexes (killed past its deadline).
+    `inspect_sandbox` reads submitted texts (short), `gate_sandbox` runs untrusted regexes (killed past its deadline).
     `on_change` is called after the rules in service have changed, so that a publication can follow. Every method
     takes the instant; refusals are `ConsensusError`s.
     """

@@ -74,8 +74,7 @@ def find_proposal(db: Database, pattern_hash: str) -> Proposal:
 def votes_of(db: Database, pattern_hash: str) -> list[tuple[Voter, str]]:
     """Who voted, in order of time, and for which variant.
 
-    What is known of a voter is what the key says that it voted with; live is whoever has any key left that is not
-    revoked.
+    What is known of a voter is what its key says. A voter is live while any key of it is not revoked.
     """
     rows = db.conn.execute(
         "SELECT c.subject, k.enrolled, k.address, c.address, k.site,"

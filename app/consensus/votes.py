@@ -6,7 +6,7 @@ recorded and never counted, since anybody can write anything there.
 
 What the votes and texts of an undecided proposal amount to.
 
-The hash is not the content: whoever sends a hash first must not own the text that honest scanners then confirm
+The hash is not the content: the first sender of a hash must not own the text that honest scanners then confirm
 (on the public server it does). So votes are counted twice: all independent ones against the threshold, and those
 for one detection against the content quorum.
 """

@@ -282,7 +282,7 @@ def check_overlay_files(declared: Sequence[Overlay]) -> Iterator[Finding]:
             try:
                 read_replacement(entry)
             except ReplacementRefused as refused:
-                found = "; ".join(f"{m.name}: {m.field}: {m.message}" for m in refused.mistakes)
+                found = "; ".join(f"{m.name}: {m.field}: {m.message}" for m in refused.errors)
                 todo = "Fix the file and reload; until then upstream's text is served."
                 yield Finding(f"overlay {entry.rule}: text_file", "warning", found, todo)
 

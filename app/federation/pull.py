@@ -57,9 +57,9 @@ from app.federation import store, versions_store
 from app.federation.apply import ApplyResult, WriteAudit, apply_answer, record_failure
 from app.federation.offer import AcceptedItem, RejectedItem
 from app.federation.schedule import next_pull
+from app.federation.sources.bundle import is_reference, known_references, set_aside_again
 from app.federation.sources.collected import Collected, Failure, Item, Memory, SetAside, SourceError
 from app.federation.sources.inspection import InspectedText, inspect_items
-from app.federation.sources.references import is_reference, known_references, set_aside_again
 from app.federation.sources.registry import collect
 from app.federation.status import PullFailure, PullOutcome, PullProgress, PullResult
 from app.federation.upstream import DirectoryUpstream, HttpUpstream, NpmUpstream, Upstream

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import msgspec
 from sqlite_utils import Database
 
-from app.federation.decide import TextRef
-from app.federation.filters import Traits, excluded_because, has_filters
+from app.federation.decide import TextRef, Traits, excluded_because, has_filters
 from app.federation.sources.collected import Failure, FailureCode, Memory, SetAside
 from app.federation.upstream import BundleUpstream, Upstream, UpstreamBase, settings_digest
 

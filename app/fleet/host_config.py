@@ -120,7 +120,7 @@ def _notes(row: GuardVersions, place: Place, way: str) -> list[str]:
     if row.notices_edits:
         notes.append(
             "Edited after its first start, the configuration is reported as `INTEGRITY: TAMPERED` until "
-            "`panguard-guard config --set threatCloudUploadEnabled=true` seals it anew."
+            "`panguard-guard config --set threatCloudUploadEnabled=true` seals it again."
         )
     return notes
 

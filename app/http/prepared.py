@@ -1,21 +1,22 @@
-"""Responses whose body is built once: nothing is encoded or copied per request.
-
-A response body that is built once and ends differently each time.
+"""Answers whose body is built once: nothing is encoded or copied per request.
 
 Every answer carries its own `request_id`, yet 785 rules must be neither encoded nor compressed per request.
 So the body is kept up to its last member, and its gzip form up to a byte boundary of the deflate stream
 (RFC 1951: a sync flush ends on one); the tail is then appended as one stored block, and the checksum of the
 whole is continued from that of the kept part (RFC 1952). The result is an ordinary single-member gzip file.
 
-Answers of the distribution routes, as ASGI applications: nothing is encoded or copied per request.
+`is_current` answers conditional requests (RFC 9110 section 13): does the client have already what we would send?
 """
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from litestar.types import Receive, Scope, Send
+
+from app.http.timestamps import from_http_date
 
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff"
 
@@ -106,3 +107,25 @@ def accepts_gzip(header: str) -> bool:
         coding, _, weight = item.partition(";")
         asked[coding.strip()] = weight.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
     return asked.get("gzip", asked.get("x-gzip", asked.get("*", False)))
+
+
+def is_current(headers: Mapping[str, str], etag: str, last_modified: datetime) -> bool:
+    """Return True when a GET or HEAD may be answered with 304.
+
+    `If-None-Match` decides alone when present (RFC 9110 13.2.2), by weak comparison, with lists and `*`.
+    """
+    wanted = headers.get("if-none-match")
+    if wanted is not None:
+        return wanted == etag or _matches(wanted, etag)
+    since = headers.get("if-modified-since")
+    if since is None:
+        return False
+    instant = from_http_date(since)
+    return instant is not None and last_modified.replace(microsecond=0) <= instant
+
+
+def _matches(header: str, etag: str) -> bool:
+    if header.strip() == "*":
+        return True
+    opaque = etag.removeprefix("W/")
+    return any(candidate.strip().removeprefix("W/") == opaque for candidate in header.split(","))

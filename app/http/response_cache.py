@@ -17,9 +17,8 @@ from typing import Generic, TypeVar
 from litestar.types import ASGIApp
 from sqlite_utils import Database
 
-from app.http.conditional import is_current
 from app.http.envelope import AnyRequest
-from app.http.prepared import Headers, NotModified, Prepared, PreparedBody, accepts_gzip
+from app.http.prepared import Headers, NotModified, Prepared, PreparedBody, accepts_gzip, is_current
 from app.storage import Storage
 
 T = TypeVar("T")

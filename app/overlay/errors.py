@@ -22,8 +22,8 @@ class UnreadableText(OverlayError):
 
 
 class ReplacementRefused(OverlayError):
-    """A text cannot replace a rule; `mistakes` has every reason, not just the first."""
+    """A text cannot replace a rule; `errors` has every reason, not just the first."""
 
-    def __init__(self, mistakes: Sequence[RuleFileError]) -> None:
-        super().__init__(f"The text cannot replace a rule: {len(mistakes)} mistakes, see detail.")
-        self.mistakes = list(mistakes)
+    def __init__(self, errors: Sequence[RuleFileError]) -> None:
+        super().__init__(f"The text cannot replace a rule: {len(errors)} mistakes, see detail.")
+        self.errors = list(errors)

@@ -146,7 +146,7 @@ def overlay_problem(error: OverlayError) -> Problem:
     """Say in HTTP what the overlay refuses."""
     match error:
         case ReplacementRefused():
-            return Problem(422, str(error), {"mistakes": msgspec.to_builtins(error.mistakes)})
+            return Problem(422, str(error), {"mistakes": msgspec.to_builtins(error.errors)})
         case UnreadableText():
             return Problem(422, str(error))
         case EntryRefused():

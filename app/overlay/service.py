@@ -166,7 +166,7 @@ class Overlays:
         except ReplacementRefused as refused:
             log.warning(
                 "overlay entry cannot be used; upstream's text is served",
-                extra={"rule": entry.rule, "mistakes": msgspec.to_builtins(refused.mistakes)},
+                extra={"rule": entry.rule, "mistakes": msgspec.to_builtins(refused.errors)},
             )
             return decision
         return msgspec.structs.replace(decision, replacement=replacement)

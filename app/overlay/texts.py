@@ -67,14 +67,12 @@ def check_replacement(rule_id: str, name: str, text: str, look: InspectionResult
     """Return a text that can be served as `rule_id`; raise `ReplacementRefused` with all that is wrong with it."""
     if look.inspection is None:
         raise ReplacementRefused([RuleFileError(name, look.field, look.reason)])
-    mistakes = [RuleFileError(name, p.field, p.message) for p in look.inspection.problems]
+    errors = [RuleFileError(name, p.field, p.message) for p in look.inspection.problems]
     facts = look.inspection.facts
     if facts is not None and facts.rule_id != rule_id:
-        mistakes.append(
-            RuleFileError(name, "id", f"is {facts.rule_id}; a replacement keeps the id {rule_id}")
-        )
-    if mistakes or facts is None:
-        raise ReplacementRefused(mistakes)
+        errors.append(RuleFileError(name, "id", f"is {facts.rule_id}; a replacement keeps the id {rule_id}"))
+    if errors or facts is None:
+        raise ReplacementRefused(errors)
     return Replacement(text, look.inspection)
 
 

@@ -13,8 +13,9 @@ class Member:
     """One rule in the set: its id, origin, the digest of its text, who gets it, and its provenance.
 
     `source` is what the wire calls that: `atr` for official rules, `atr-community` for those of a consensus, as
-    the upstream said. Seed 001 knows these two values only, so what an admin wrote is `atr-community`. Left empty,
-    it follows from the origin: upstream's rules are official unless upstream said otherwise.
+    the upstream said. The Partner Live Sync contract knows these two values only, so what an admin wrote is
+    `atr-community`. Left empty, it follows from the origin: upstream's rules are official unless upstream said
+    otherwise.
     """
 
     rule_id: str
@@ -60,7 +61,7 @@ def compose(held: Iterable[Member], priorities: Mapping[str, int]) -> tuple[Memb
 
 
 def in_order(members: Iterable[Member]) -> tuple[Member, ...]:
-    """Return a set whose ids are settled, in the order it is served."""
+    """Return a set with one rule an id, in the order it is served."""
     return tuple(sorted(members, key=_order))
 
 

@@ -24,10 +24,9 @@ from app.access.guards import (
 )
 from app.access.principal import Principal, Role
 from app.access.refusals import too_fast
-from app.http.conditional import is_current
 from app.http.described import described
 from app.http.envelope import AnyRequest, request_id
-from app.http.prepared import NotModified, Prepared, accepts_gzip
+from app.http.prepared import NotModified, Prepared, accepts_gzip, is_current
 from app.http.problem import Problem, bad_request
 from app.publication.selection import Selection, in_canary_slice, selection_of
 from app.publication.served_set import Representation, RepresentationName, ServedSet, closing

@@ -16,8 +16,8 @@ from app.http.timestamps import from_text, to_text
 from app.publication import store
 from app.publication.compose import Difference, Member, compose, difference, in_order, set_digest
 from app.publication.errors import NotFrozen
-from app.publication.policy import PublicationPolicy
 from app.publication.served_set import ServedSet, Sign, render
+from app.publication.store import PublicationPolicy
 from app.sandbox.sandbox import give_back_memory
 from app.signing.jws import peek_unverified, sign
 from app.signing.keys import SigningKeys
@@ -66,7 +66,7 @@ class Publisher:
     async def load(self) -> None:
         """Serve what was served before the restart, byte for byte and under the same ETag.
 
-        Sheets that are not kept, or damaged, are rendered again.
+        Representations that are not kept, or damaged, are rendered again.
         """
         newest = await self._storage.read(store.latest)
         if newest is None:

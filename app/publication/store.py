@@ -1,7 +1,8 @@
-"""The SQL of publications."""
+"""The SQL of publications, and the `[publication]` section of the configuration: how many are kept."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
 from sqlite_utils import Database
@@ -233,3 +234,10 @@ def clear_freeze(db: Database) -> bool:
 
 def _astuple(new: PublicationRecord) -> tuple[object, ...]:
     return tuple(getattr(new, name) for name in new.__struct_fields__)
+
+
+class PublicationPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """How publications are kept."""
+
+    keep: Annotated[int, msgspec.Meta(ge=2, le=10_000)] = 200
+    """How many publications to keep for `publication diff` and `rollback`; one takes about 150 bytes a rule."""

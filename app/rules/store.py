@@ -20,7 +20,7 @@ from sqlite_utils import Database
 from app.http.paging import Page
 from app.rules.edit import with_id
 from app.rules.inspect import Inspection, inspect_text
-from app.rules.validate import Profile
+from app.rules.validate import Profile, RuleProblem
 
 COMMUNITY = "community"
 """The origin of rules that this instance's own consensus promoted."""
@@ -239,7 +239,7 @@ class RuleDetail(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
     source: str | None
     upstream_version: str | None
     excluded: str | None
-    warnings: list[Any] = []
+    warnings: list[RuleProblem] = []
     text: str = ""
 
 
@@ -263,7 +263,9 @@ def show_rule(db: Database, rule_id: str) -> list[RuleDetail]:
     rows = db.execute(f"{_SUMMARY} WHERE r.rule_id = ? ORDER BY r.origin", [rule_id])
     return [
         msgspec.structs.replace(
-            RuleDetail(*row[:_BRIEF]), warnings=msgspec.json.decode(row[_BRIEF]), text=row[_BRIEF + 1]
+            RuleDetail(*row[:_BRIEF]),
+            warnings=msgspec.json.decode(row[_BRIEF], type=list[RuleProblem]),
+            text=row[_BRIEF + 1],
         )
         for row in rows
     ]

@@ -9,10 +9,9 @@ from typing import TypeVar
 
 from sqlite_utils import Database
 
-from app.storage.connection import DATABASE_NAME, MINIMUM_SQLITE, open_writer
+from app.storage.connection import DATABASE_NAME, MINIMUM_SQLITE, Readers, open_writer
 from app.storage.errors import DatabaseDamaged, StorageError
 from app.storage.migrate import migrate
-from app.storage.readers import Readers
 from app.storage.swap import finish_swap
 from app.storage.writer import Writer
 

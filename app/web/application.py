@@ -46,11 +46,9 @@ from app.rules.routes import local_rule_problem, rules_handlers
 from app.sandbox import SandboxClosed
 from app.signing.keys import ActiveSigningKey, UnknownSigningKey
 from app.storage import StorageUnavailable
-from app.web.access_log import AccessLog
 from app.web.api_page import page_handlers
 from app.web.asgi import App, Receive, Scope, Send
-from app.web.cors import Cors
-from app.web.edge import Edge
+from app.web.edge import Cors, Edge, options_handlers
 from app.web.errors import (
     on_defect,
     on_http_exception,
@@ -61,11 +59,10 @@ from app.web.errors import (
 )
 from app.web.health import health_handlers
 from app.web.lifespan import opened
+from app.web.logs import AccessLog
 from app.web.metrics import metrics
 from app.web.openapi import openapi_options, show_document
-from app.web.options import options_handlers
-from app.web.supervision.notify import NOBODY, Supervisor
-from app.web.supervision.watch import watched
+from app.web.supervision.notify import NOBODY, Supervisor, watched
 
 log = logging.getLogger(__name__)
 

@@ -28,9 +28,8 @@ from app.intel.statistics import Statistics
 from app.intel.telemetry.service import Telemetry
 from app.jobs import Jobs
 from app.overlay.service import Overlays
-from app.privacy.anonymisation import Pseudonyms
+from app.privacy.anonymisation import Pseudonyms, load_secret
 from app.privacy.retention import Retention
-from app.privacy.secret import load_secret
 from app.privacy.subjects import Subjects
 from app.publication.freshness import Freshness
 from app.publication.publisher import Publisher
@@ -47,7 +46,7 @@ log = logging.getLogger(__name__)
 INSPECT_SECONDS = 2.0
 """Deadline of the cheap structural look that every submitted text gets."""
 GATE_SECONDS = 10.0
-"""Deadline of the gate, which runs foreign regular expressions."""
+"""Deadline of the gate, which runs untrusted regular expressions."""
 
 FIRST_LOCAL_SECONDS, FIRST_REMOTE_SECONDS = 30.0, 5.0
 """How long a fresh instance waits for its first pulls before it publishes what is there, be it nothing.
@@ -68,7 +67,7 @@ NOT_PUBLISHED = (
 async def opened(app: Litestar, config: Config, *, serving: bool) -> AsyncIterator[None]:
     """Open the state folder and put every service into `app.state`; close all of it afterwards.
 
-    `serving` also starts the scheduled jobs and the first pull of each upstream; a CLI verb that runs without
+    `serving` also starts the scheduled jobs and the first pull of each upstream; a command that runs without
     a server does not want those. Raises `AlreadyRunning`, `StorageError`.
     """
     now = datetime.now(UTC)

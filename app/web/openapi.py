@@ -27,8 +27,7 @@ from app import __version__
 from app.access.guards import Guard, public
 from app.http.described import JSON_TYPE, Described
 from app.http.envelope import JSON, Answer, AnyRequest
-from app.http.requests import TolerantKwarg
-from app.http.tolerant import Batch
+from app.http.requests import Batch, TolerantKwarg
 
 PATH = "/api/openapi/openapi.json"
 Json = dict[str, Any]
@@ -54,6 +53,8 @@ _CONDITIONAL = [
     {"name": name, "in": "header", "schema": {"type": "string"}}
     for name in ("If-None-Match", "If-Modified-Since")
 ]
+_NOT_PARAMETERS = frozenset({"accept", "authorization", "content-type"})
+"""Headers that OpenAPI describes elsewhere: it has readers pass over a parameter of this name."""
 _MEANINGS = {200: "Done", 201: "Made", 202: "Started"}
 
 
@@ -235,7 +236,11 @@ def _complete(operation: Json, handler: HTTPRouteHandler, schemas: _SchemasOfTyp
     completed: Json = {
         "operationId": operation["operationId"],
         "summary": " ".join(summary.split()),
-        "parameters": [_parameter(found) for found in operation.get("parameters", [])],
+        "parameters": [
+            _parameter(found)
+            for found in operation.get("parameters", [])
+            if found["in"] != "header" or found["name"].lower() not in _NOT_PARAMETERS
+        ],
         "responses": _responses(operation["responses"], handler),
         "security": _security(guard),
     }

@@ -19,10 +19,9 @@ from app.config import Config, ConfigError, ServerOptions
 from app.signing.keys import SigningKeys
 from app.storage import Storage
 from app.web.logs import configure_logging
-from app.web.supervision.activation import sockets_are_passed
-from app.web.supervision.control import control_socket
 from app.web.supervision.locking import take_lock
 from app.web.supervision.notify import Supervisor, more_time
+from app.web.supervision.sockets import control_socket, sockets_are_passed
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +43,7 @@ class QuietLogger(Logger):  # type: ignore[misc]
         self.error_log.handlers = []
         self.error_log.propagate = True
         self.error_log.setLevel(logging.NOTSET)
-        # Requests are logged by the edge; without this gunicorn asks itself anew for each one.
+        # Requests are logged by the edge; without this gunicorn asks itself again for each one.
         self._access_log_enabled = False
 
 
@@ -108,7 +107,7 @@ class Server(BaseApplication):  # type: ignore[misc]
         return create_application(self.config, supervisor=self.supervisor)
 
     def reload(self) -> None:
-        """Take the configuration anew; a broken one is reported and the running one stays.
+        """Read the configuration again; a broken one is reported and the running one stays.
 
         gunicorn starts a new serving process in either case, which says when it is ready.
         """
@@ -117,7 +116,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             config = self._read_config()
             _refuse_moving(self.config, config)
         except ConfigError as error:
-            for mistake in error.mistakes:
+            for mistake in error.errors:
                 log.error("configuration not reloaded: %s", mistake)  # noqa: TRY400 (the sentence says it all)
             return
         self.config = config
@@ -127,13 +126,13 @@ class Server(BaseApplication):  # type: ignore[misc]
 
 def _refuse_moving(old: Config, new: Config) -> None:
     """Return a reload keeps the sockets and the lock, so what they stand on can change at a restart only."""
-    mistakes = [
+    errors = [
         f"server.{name}: takes a restart, a reload cannot change it"
         for name in ("host", "port", "state_dir")
         if getattr(new.server, name) != getattr(old.server, name)
     ]
-    if mistakes:
-        raise ConfigError(mistakes)
+    if errors:
+        raise ConfigError(errors)
 
 
 def serve(read_config: Callable[[], Config]) -> None:
@@ -149,8 +148,8 @@ def serve(read_config: Callable[[], Config]) -> None:
     prepare_state_dir(server.config.state_dir)
     are_passed = sockets_are_passed(server.config)
     with supervisor.patient("Opening the database"):
-        patience = SUPERVISED_LOCK_SECONDS if supervisor.listens else LOCK_SECONDS
-        asyncio.run(_try_state_dir(server.config.state_dir, patience))
+        wait_seconds = SUPERVISED_LOCK_SECONDS if supervisor.listens else LOCK_SECONDS
+        asyncio.run(_try_state_dir(server.config.state_dir, wait_seconds))
     if not are_passed:
         _try_address(server.config.server)
     sys.argv[0] = "threatcloud"
@@ -172,9 +171,9 @@ def _try_address(server: ServerOptions) -> None:
         ) from error
 
 
-async def _try_state_dir(state_dir: Path, patience: float) -> None:
+async def _try_state_dir(state_dir: Path, wait_seconds: float) -> None:
     """Open once what the worker will open: here a failure is one sentence, there it is a traceback in the log."""
-    lock = await take_lock(state_dir, "threatcloud serve, starting", patience)
+    lock = await take_lock(state_dir, "threatcloud serve, starting", wait_seconds)
     try:
         await Storage(state_dir).close()
         SigningKeys.open(state_dir, datetime.now(UTC))

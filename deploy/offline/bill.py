@@ -55,7 +55,7 @@ def _component(wheel: Wheel) -> Component:
 
 
 def _licence(wheel: Wheel) -> list[License]:
-    """The licence that the author stated: an SPDX expression (PEP 639), or an older field if it is a name."""
+    """Return the licence that the author stated: an SPDX expression (PEP 639), or an older field if it is a name."""
     with ZipFile(wheel.path) as archive:
         [name] = [n for n in archive.namelist() if n.endswith(".dist-info/METADATA") and n.count("/") == 1]
         headers = HeaderParser().parsestr(archive.read(name).decode())

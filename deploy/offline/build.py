@@ -112,7 +112,7 @@ def _wheelhouses(
 
 
 def _online(folder: Path, own: Wheel, server: Iterable[Pin], pip: Wheel) -> None:
-    """What an installation from a package index needs from us: our wheel, pip, and the lock for every platform."""
+    """Return what an installation from a package index needs: our wheel, pip, and the lock for every platform."""
     folder.mkdir()
     for wheel in (own, pip):
         shutil.copy(wheel.path, folder)

@@ -33,7 +33,7 @@ def release_key(output: Path, environment: Mapping[str, str]) -> Path:
 
 
 def public_key(key: Path) -> str:
-    """The public half as OpenSSH writes it, in one line; `key` may be that file, for a key in the ssh agent."""
+    """Return the public half as OpenSSH writes it, in one line; `key` may be that file, for a key in an agent."""
     beside = key if key.suffix == ".pub" else key.with_name(key.name + ".pub")
     return beside.read_text() if beside.is_file() else _run(["ssh-keygen", "-y", "-f", str(key)])
 
@@ -44,7 +44,7 @@ def fingerprint(key: Path) -> str:
 
 
 def sums(folder: Path) -> str:
-    """A line as sha256sum writes it for each file below the folder, in order of their names."""
+    """Return a line as sha256sum writes it for each file below the folder, in order of their names."""
     names = sorted(str(path.relative_to(folder)) for path in files_in(folder))
     for name in names:
         if len(name.split()) != 1 or "\\" in name:

@@ -12,8 +12,7 @@ import pytest
 
 from app.publication.publisher import Publisher
 from app.storage import Storage
-from app.web.supervision.notify import Supervisor
-from app.web.supervision.watch import watch
+from app.web.supervision.notify import Supervisor, watch
 from tests.deploy.manager import Channel, channel, children, environment
 from tests.example_rules import rule_text
 from tests.server import Server

@@ -9,7 +9,7 @@ import pytest
 from app.config import ServerOptions
 from app.web.lifespan import FIRST_LOCAL_SECONDS, FIRST_REMOTE_SECONDS
 from app.web.server import STOP_SECONDS
-from app.web.supervision.control import NAME
+from app.web.supervision.sockets import NAME
 from tests.needs import need_program
 from tests.server import REPOSITORY
 

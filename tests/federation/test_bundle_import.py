@@ -12,8 +12,8 @@ from sqlite_utils import Database
 from app.bundles.files import BundleFacts
 from app.federation.bundle_import import discard, import_bundle, keep_upload
 from app.federation.errors import PullsFrozen
+from app.federation.sources.bundle import is_reference
 from app.federation.sources.collected import Item
-from app.federation.sources.references import is_reference
 from app.federation.status import PullResult
 from app.federation.upstream import BundleUpstream
 from app.storage import StorageUnavailable

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.federation.filters import Traits, excluded_because, has_filters
+from app.federation.decide import Traits, excluded_because, has_filters
 from app.federation.upstream import DirectoryUpstream, Filter
 
 RULE = Traits("ATR-2026-00042", "tool-poisoning", "high", "stable", "")

@@ -1,4 +1,4 @@
-"""Fixtures of the tests on real machines: one bed for all, and one installation for each Debian to start from."""
+"""Fixtures of the tests on machines: one testbed for all, and one installed disk for each Debian to start from."""
 
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -6,42 +6,42 @@ from pathlib import Path
 
 import pytest
 
-from tests.machines.bed import Bed, Disk, Recap
 from tests.machines.installation import Installation
 from tests.machines.releases import archive, unpack
+from tests.machines.testbed import Disk, Recap, Testbed
 
 TIME = 900
 """Seconds that one test may take: a busy host makes machines slow, and no test here is quick."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the tests of this folder their time."""
+    """Give every test of this folder a timeout of its own."""
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.timeout(TIME))
 
 
 @pytest.fixture(scope="session")
-def bed() -> Iterator[Bed]:
-    """The network that all machines of this run stand in."""
-    with Bed() as made:
-        yield made
+def testbed() -> Iterator[Testbed]:
+    """Provide the network that all machines of this run are on."""
+    with Testbed() as network:
+        yield network
 
 
 @pytest.fixture(scope="session")
 def this_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The unpacked offline archive of this tree."""
+    """Build the offline archive of this tree, and provide it unpacked."""
     return unpack(archive(tmp_path_factory.mktemp("release")))
 
 
 @pytest.fixture(scope="session")
-def installed(bed: Bed, this_release: Path) -> Callable[[str], tuple[Disk, Recap]]:
-    """For a Debian (`bookworm`, `trixie`): a disk on which this release is installed, and how that went."""
+def installed(testbed: Testbed, this_release: Path) -> Callable[[str], tuple[Disk, Recap]]:
+    """Provide, for `bookworm` or `trixie`, a disk with this release installed and the recap of its installation."""
 
     @cache
     def install(suite: str) -> tuple[Disk, Recap]:
-        machine = bed.machine(f"new-{suite}", suite)
-        recap = Installation(bed, machine, this_release).playbook("install")
+        machine = testbed.machine(f"new-{suite}", suite)
+        recap = Installation(testbed, machine, this_release).playbook("install")
         assert recap.clean, recap.output
         return machine.freeze(), recap
 
@@ -52,13 +52,15 @@ Server = Callable[[str, str], Installation]
 
 
 @pytest.fixture(scope="module")
-def server(bed: Bed, this_release: Path, installed: Callable[[str], tuple[Disk, Recap]]) -> Iterator[Server]:
-    """Starts a machine of a given name and Debian that has this release; at the end they are all destroyed."""
+def server(
+    testbed: Testbed, this_release: Path, installed: Callable[[str], tuple[Disk, Recap]]
+) -> Iterator[Server]:
+    """Start machines of a given name and Debian that have this release; destroy them all at the end."""
     started: list[Installation] = []
 
     def start(name: str, suite: str) -> Installation:
         disk, _ = installed(suite)
-        started.append(Installation(bed, bed.machine(name, disk), this_release))
+        started.append(Installation(testbed, testbed.machine(name, disk), this_release))
         return started[-1]
 
     yield start

@@ -1,11 +1,11 @@
-"""Machines with a Guard: the stock daemon as its own installer leaves it, and what stands for the newest one."""
+"""Machines with a Guard: the stock daemon as its own installer leaves it, and a stand-in for the newest one."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 from tests.clients.packages import client_packages, need_node
-from tests.machines.bed import Bed, Machine
+from tests.machines.testbed import Machine, Testbed
 from tests.machines.visitor import HOSTNAME
 
 UNIT = "com.panguard.panguard-guard.service"
@@ -54,18 +54,18 @@ NEWEST_SETTINGS = """{
 """What the hosts' owners chose before; neither is written as our own JSON is."""
 
 
-def stock_guard(bed: Bed, name: str, suite: str, server: Machine) -> Machine:
-    """A host where the stock Guard 1.4.5 runs as a service of the system, for root."""
-    host = _host(bed, name, suite, server)
+def stock_guard(testbed: Testbed, name: str, suite: str, server: Machine) -> Machine:
+    """Start a host where the stock Guard 1.4.5 runs as a system service, for root."""
+    host = _host(testbed, name, suite, server)
     host.put(STOCK_SETTINGS.encode(), "/root/.panguard-guard/config.json")
     host.put(STOCK_UNIT.encode(), f"/etc/systemd/system/{UNIT}")
     host.run(f"systemctl daemon-reload && systemctl enable --now {UNIT}")
     return host
 
 
-def newest_guard(bed: Bed, name: str, suite: str, server: Machine) -> Machine:
-    """A host whose user `guard` has a service with the newest Guard's rules; it may not call anybody yet."""
-    host = _host(bed, name, suite, server)
+def newest_guard(testbed: Testbed, name: str, suite: str, server: Machine) -> Machine:
+    """Start a host whose user `guard` has a service with the newest Guard's rules and no consent to call anybody."""
+    host = _host(testbed, name, suite, server)
     host.run("useradd --create-home guard")
     host.put(NEWEST_SETTINGS.encode(), "/home/guard/.panguard-guard/config.json", mode="0640")
     host.put(NEWEST_UNIT.encode(), f"/home/guard/.config/systemd/user/{UNIT}")
@@ -79,13 +79,13 @@ def newest_guard(bed: Bed, name: str, suite: str, server: Machine) -> Machine:
     return host
 
 
-def _host(bed: Bed, name: str, suite: str, server: Machine) -> Machine:
+def _host(testbed: Testbed, name: str, suite: str, server: Machine) -> Machine:
     binds = {
         client_packages(): "/srv/clients/node_modules",
         DRIVERS: "/srv/drivers",
         Path(need_node()).resolve(): "/usr/local/bin/node",
     }
-    host = bed.machine(name, suite, binds=binds)
+    host = testbed.machine(name, suite, binds=binds)
     host.run(f"echo {server.address} {HOSTNAME} >> /etc/hosts")  # stands for DNS
     return host
 
@@ -96,13 +96,13 @@ def as_user(host: Machine, command: str) -> None:
 
 
 def log(host: Machine) -> str:
-    """What the stock Guard said since its service was last started."""
+    """Return the log of the stock Guard since its service was last started."""
     invocation = host.run(f"systemctl show --value --property InvocationID {UNIT}").text
     return host.run(f"journalctl --no-pager --output cat _SYSTEMD_INVOCATION_ID={invocation}").out
 
 
 def answers(host: Machine) -> list[dict[str, Any]]:
-    """What the newest Guard got at its last start, call by call."""
+    """Return the answers that the newest Guard got at its last start, call by call."""
     got: list[dict[str, Any]] = json.loads(host.get("/home/guard/answers.json"))
     return got
 
@@ -113,11 +113,11 @@ LEFT_OUT = (
     *("var/lib/systemd", "var/lib/nginx", "var/lib/private"),
     *(f"etc/{name}-" for name in ("passwd", "group", "shadow", "gshadow", "subuid", "subgid")),
 )
-"""What programs write by themselves: Ansible, systemd, nginx, the Guard, and the copies that useradd keeps."""
+"""Files that programs write by themselves: Ansible, systemd, nginx, the Guard, and the copies that useradd keeps."""
 
 
 def files(host: Machine) -> set[str]:
-    """Mode, owner, target and digest of every file where a playbook may leave one."""
+    """Return mode, owner, target and digest of every file in the folders where a playbook may leave one."""
     pruned = " -o ".join(f"-path {path}" for path in LEFT_OUT)
     print_each = r"-printf '%M %u:%g %p %l ' \( -type f -exec sha256sum {} \; -o -printf '\n' \)"
     found = host.run(

@@ -1,4 +1,4 @@
-"""An agent that pulls rules steadily, each time over a new connection, and writes down how each pull went."""
+"""An agent that pulls rules at short intervals, each time over a new connection, and records every pull."""
 
 import contextlib
 import http.client
@@ -21,7 +21,7 @@ PAUSE = 0.25
 """Seconds between two pulls: 240 a minute, well below the limit of an agent's key."""
 RETRY_PAUSE = 1.0
 """Seconds before the one retry."""
-PATIENCE = 30.0
+ANSWER_TIMEOUT = 30.0
 """Seconds that an answer may take."""
 
 
@@ -37,12 +37,12 @@ class Pull:
 
 
 class Poller:
-    """Use it as a context manager around what must not disturb clients; `pulls` holds what happened."""
+    """A context manager around an operation that must not disturb clients; `pulls` has the record afterwards."""
 
     def __init__(self, installation: Installation, token: str) -> None:
         self.pulls: list[Pull] = []
-        self._bed = installation.bed
-        self._log = installation.bed.folder / f"pulls-{time.monotonic_ns()}"
+        self._bed = installation.testbed
+        self._log = installation.testbed.folder / f"pulls-{time.monotonic_ns()}"
         address, ca = installation.machine.address, str(installation.visitor().ca)
         self._command = [sys.executable, "-m", "tests.machines.poller", address, ca, token, str(self._log)]
         self._process: subprocess.Popen[str] | None = None
@@ -58,7 +58,7 @@ class Poller:
     def __exit__(self, *_: object) -> None:
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
-        output = self._process.communicate(timeout=PATIENCE * 3)[0]
+        output = self._process.communicate(timeout=ANSWER_TIMEOUT * 3)[0]
         assert self._process.returncode == 0, output
         self.pulls = [Pull(**json.loads(line)) for line in self._log.read_text().splitlines()]
 
@@ -69,7 +69,7 @@ class Poller:
 
 
 def main(address: str, ca: str, token: str, log: str) -> None:
-    """Pull until SIGTERM; one JSON line for each pull."""
+    """Pull until SIGTERM, and write one JSON line for each pull."""
     context = ssl.create_default_context(cafile=ca)
     headers = {"Authorization": f"Bearer {token}", "Connection": "close"}
     going = True
@@ -95,11 +95,11 @@ def main(address: str, ca: str, token: str, log: str) -> None:
 
 
 def pull(address: str, context: ssl.SSLContext, headers: dict[str, str]) -> tuple[int, str]:
-    """One try: the status, or 0 and why there was none; the ETag is kept for the next."""
+    """Return the status of one try, or 0 and the reason; keep the ETag for the next."""
     try:
         with (
-            contextlib.closing(http.client.HTTPSConnection(HOSTNAME, timeout=PATIENCE)) as connection,
-            socket.create_connection((address, 443), timeout=PATIENCE) as plain,
+            contextlib.closing(http.client.HTTPSConnection(HOSTNAME, timeout=ANSWER_TIMEOUT)) as connection,
+            socket.create_connection((address, 443), timeout=ANSWER_TIMEOUT) as plain,
             context.wrap_socket(plain, server_hostname=HOSTNAME) as secured,
         ):
             connection.sock = secured

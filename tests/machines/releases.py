@@ -9,7 +9,7 @@ from pathlib import Path
 from app import __version__
 from deploy.offline.build import build_archive
 from deploy.offline.targets import Target
-from tests.machines.bed.bed import REPOSITORY
+from tests.machines.testbed.testbed import REPOSITORY
 from tests.needs import need_program
 
 TARGETS = [Target.parse("cp311-x86_64"), Target.parse("cp313-x86_64")]
@@ -31,13 +31,13 @@ Change = Callable[[Path], None]
 
 
 def later(patch: int) -> str:
-    """The version that comes so many patch releases after this one."""
+    """Return the version that many patch releases after this one."""
     major, minor, own = (int(part) for part in __version__.split("."))
     return f"{major}.{minor}.{own + patch}"
 
 
 def archive(folder: Path) -> Path:
-    """The offline archive of this tree as `make dist-offline` builds it, for the machines of these tests only."""
+    """Build the offline archive of this tree as `make dist-offline` does, for the machines of these tests only."""
     need_program("zstd")
     return build_archive(REPOSITORY, folder, TARGETS, environment={})
 
@@ -49,7 +49,7 @@ def unpack(packed: Path) -> Path:
 
 
 def release(folder: Path, version: str, *changes: Change) -> Path:
-    """An unpacked release of this tree under another version and with changes to its source."""
+    """Build an unpacked release of this tree with another version and with changes to its source."""
     tree = folder / f"tree-{version}"
     tree.mkdir(parents=True)
     leftovers = shutil.ignore_patterns("__pycache__")
@@ -67,12 +67,12 @@ def release(folder: Path, version: str, *changes: Change) -> Path:
 
 
 def version_is(version: str) -> Change:
-    """Another version number."""
+    """Return a change of the version number."""
     return replaced("app/__init__.py", r'__version__ = ".+"', f'__version__ = "{version}"')
 
 
 def replaced(name: str, pattern: str, text: str) -> Change:
-    """The one place in a file that matches the pattern reads differently."""
+    """Return a change that replaces the only match of a pattern in a file."""
 
     def change(tree: Path) -> None:
         file = tree / name
@@ -84,7 +84,7 @@ def replaced(name: str, pattern: str, text: str) -> Change:
 
 
 def migration(number: int) -> Change:
-    """One more migration, appended to the list as the next release would."""
+    """Return a change that appends one more migration to the list, as the next release would."""
     function = (
         f"def m{number:04}_later(db: Database) -> None:\n"
         '    """What a later release adds."""\n'

@@ -1,4 +1,4 @@
-"""A server in use: an agent has a key and has proposed something; and what must outlive whatever is done to it."""
+"""A server in use: its agent has a key and a proposal. The evidence must survive every operation."""
 
 from dataclasses import dataclass, replace
 from typing import Self
@@ -12,7 +12,7 @@ PATTERN = "5e" * 32
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What clients are served, who they are, what they sent."""
+    """The rules that clients are served, their keys, and their proposals."""
 
     etag: str
     rules: int
@@ -36,11 +36,11 @@ class Running:
         return cls(installation, token)
 
     def on(self, installation: Installation) -> Self:
-        """The same agent with another server."""
+        """Return the same agent with another server."""
         return replace(self, installation=installation)
 
     def evidence(self) -> Evidence:
-        """As the agent and the command line see it now; the audit chain is unbroken, or this fails."""
+        """Return what the agent and the command line see now. Raise Failed if the audit chain is broken."""
         answer = self.installation.visitor(self.token).get("/api/atr-rules")
         assert answer.status == 200, answer
         self.installation.cli("audit", "verify")

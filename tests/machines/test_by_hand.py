@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 from app import __version__
-from tests.machines.bed import Bed
-from tests.machines.bed.bed import REPOSITORY
 from tests.machines.installation import Installation
+from tests.machines.testbed import Testbed
+from tests.machines.testbed.testbed import REPOSITORY
 from tests.machines.visitor import HOSTNAME
 
 CERTIFICATE = (
@@ -23,15 +23,17 @@ def blocks() -> list[str]:
     return re.findall(r"```sh\n(.*?)```", guide.partition("## By hand")[2], re.DOTALL)
 
 
-def test_the_commands_for_an_installation_by_hand_work_as_printed(bed: Bed, this_release: Path) -> None:
+def test_the_commands_for_an_installation_by_hand_work_as_printed(
+    testbed: Testbed, this_release: Path
+) -> None:
     program, proxy = blocks()
     archive = f"/root/{this_release.name}"
-    machine = bed.machine("byhand", "bookworm", binds={this_release: archive})
+    machine = testbed.machine("byhand", "bookworm", binds={this_release: archive})
     try:
         machine.run(f"cd {archive} && set -eu && {program}", timeout=200)
         machine.run(CERTIFICATE)
         machine.run("set -eu\n" + proxy.replace("name=threatcloud.corp.example", f"name={HOSTNAME}"))
-        installation = Installation(bed, machine, this_release)
+        installation = Installation(testbed, machine, this_release)
         assert installation.version == __version__
         assert installation.ready
         token = installation.issue("agent", "guard-1")

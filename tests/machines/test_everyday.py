@@ -1,4 +1,4 @@
-"""What an admin does with an installed server: look at it, rotate keys, bring rules in, remove it."""
+"""The daily work of an admin: check the server, rotate keys, import a bundle, uninstall."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,15 +35,15 @@ def running(installation: Installation) -> Running:
 
 @pytest.fixture(scope="module")
 def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
-    """An instance on the other side of the air gap, which has one rule."""
+    """Start an instance on the other side of the air gap that has one rule."""
     folder = tmp_path_factory.mktemp("outside")
     (folder / "rule.yaml").write_text(rule(rule_id=RULE))
     with Local(folder / "instance") as local:
-        local.cli("rules", "import", str(folder / "rule.yaml"))
+        local.cli("rule", "import", str(folder / "rule.yaml"))
         yield local
 
 
-def said(output: str) -> str:
+def one_line(output: str) -> str:
     return " ".join(output.split())
 
 
@@ -57,7 +57,7 @@ def test_the_doctor_finds_nothing_and_then_something(running: Running) -> None:
     finally:
         installation.machine.run("systemctl start threatcloud-backup.timer")
     assert recap.failed == 1, recap.output
-    assert "everyday needs attention: FAIL units:" in said(recap.output)
+    assert "everyday needs attention: FAIL units:" in one_line(recap.output)
 
 
 def test_rotating_keys(running: Running) -> None:
@@ -77,10 +77,10 @@ def test_rotating_keys(running: Running) -> None:
 
     recap = installation.playbook("rotate_keys", threatcloud_rotate="rule")
     assert (recap.failed, recap.changed) == (1, 0), recap.output
-    assert "add -e threatcloud_rotate_accept=true" in said(recap.output)
+    assert "add -e threatcloud_rotate_accept=true" in one_line(recap.output)
 
 
-def test_a_bundle_is_brought_in(running: Running, outside: Local, tmp_path: Path) -> None:
+def test_importing_a_bundle(running: Running, outside: Local, tmp_path: Path) -> None:
     installation = running.installation
     pem = tmp_path / "outside.pem"
     pem.write_text(httpx.get(f"{outside.url}/.well-known/manifest-key.pem").text)
@@ -96,19 +96,19 @@ def test_a_bundle_is_brought_in(running: Running, outside: Local, tmp_path: Path
     forged.write_bytes(content)
     refused = installation.playbook("import_bundle", threatcloud_bundle_file=str(forged), **UPSTREAMS)
     assert refused.failed == 1, refused.output
-    assert installation.cli("rules", "show", RULE, check=False).code == 1
+    assert installation.cli("rule", "show", RULE, check=False).code == 1
 
     recap = installation.playbook("import_bundle", threatcloud_bundle_file=str(bundle), **UPSTREAMS)
     assert recap.clean, recap.output
-    assert "1 added" in said(recap.output)
-    assert installation.cli_json("rules", "show", RULE)
+    assert "1 added" in one_line(recap.output)
+    assert installation.cli_json("rule", "show", RULE)
     receipt = bundle.with_name(bundle.name + ".receipt")
     importer = tmp_path / "importer.pem"
     importer.write_text(installation.visitor().get("/.well-known/manifest-key.pem").body)
     outside.cli("bundle", "verify", str(receipt), "--receipt", "--key", str(importer))
 
 
-def test_removing_it_keeps_the_data_unless_told_otherwise(running: Running) -> None:
+def test_uninstalling_keeps_the_data_unless_it_is_to_be_removed(running: Running) -> None:
     installation, machine, before = running.installation, running.installation.machine, running.evidence()
     recap = installation.playbook("uninstall")
     assert recap.clean, recap.output

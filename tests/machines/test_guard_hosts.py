@@ -13,10 +13,10 @@ import yaml
 
 from app.fleet import host_config
 from tests.flows.fleet import eventually
-from tests.machines.bed import Bed, Machine, Recap
-from tests.machines.bed.bed import REPOSITORY
 from tests.machines.guard_hosts import UNIT, answers, as_user, files, log, newest_guard, stock_guard
 from tests.machines.installation import VARIABLES, Installation
+from tests.machines.testbed import Machine, Recap, Testbed
+from tests.machines.testbed.testbed import REPOSITORY
 from tests.machines.visitor import HOSTNAME
 
 ROLE = REPOSITORY / "ansible" / "roles" / "threatcloud_guard"
@@ -26,7 +26,7 @@ USERS = {"stock": "root", "newest": "guard"}
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """A server and its two hosts."""
+    """A server and its two hosts with a Guard."""
 
     server: Installation
     stock: Machine
@@ -40,22 +40,22 @@ class Fleet:
             "threatcloud_guard_user": f"{{{{ {USERS}[inventory_hostname] }}}}",
         }
         given: dict[str, Any] = {"release": self.server.release, **VARIABLES, **described, **variables}
-        return self.server.bed.playbook("enrol_guards", inventory, check=check, **given)
+        return self.server.testbed.playbook("enrol_guards", inventory, check=check, **given)
 
     def keys(self, host: Machine) -> list[str]:
-        """The ids of the keys of a host that are not revoked."""
+        """Return the ids of the host's keys that are not revoked."""
         listed = self.server.cli_json("key", "list", "--subject", host.name)
         return [key["id"] for key in listed if key["revokedAt"] is None]
 
     def served(self) -> int:
-        """How many rules an agent is served."""
+        """Return how many rules an agent is served."""
         visitor = self.server.visitor(self.server.issue("agent", "somebody-else"))
         return len(visitor.get("/api/atr-rules").data)
 
 
 @dataclass(frozen=True, slots=True)
 class Enrolled:
-    """The fleet, what its hosts had before, and how the runs went that enrolled them."""
+    """The fleet, the files of its hosts before, and the recaps of the runs that enrolled them."""
 
     fleet: Fleet
     before: tuple[set[str], set[str]]
@@ -70,11 +70,11 @@ def both(fleet: Fleet) -> tuple[set[str], set[str]]:
 
 
 @pytest.fixture(scope="module")
-def enrolled(bed: Bed, server: Callable[[str, str], Installation]) -> Iterator[Enrolled]:
-    """The hosts after a check run and a first run."""
+def enrolled(testbed: Testbed, server: Callable[[str, str], Installation]) -> Iterator[Enrolled]:
+    """Enrol the hosts: a check run, then a first run."""
     installation = server("guardserver", "bookworm")
-    stock = stock_guard(bed, "stock", "bookworm", installation.machine)
-    newest = newest_guard(bed, "newest", "trixie", installation.machine)
+    stock = stock_guard(testbed, "stock", "bookworm", installation.machine)
+    newest = newest_guard(testbed, "newest", "trixie", installation.machine)
     fleet = Fleet(installation, stock, newest)
     try:
         before = both(fleet)
@@ -95,7 +95,7 @@ def test_a_check_run_on_new_hosts_goes_through_and_changes_nothing(enrolled: Enr
 
 
 def cycles(host: Machine, served: int) -> int:
-    """How often the stock Guard says that it got so many rules from the server, since its service was started."""
+    """Return how often the stock Guard has logged so many rules from the server since its service was started."""
     return log(host).count(f"Threat Cloud sync: {served} ATR, ")
 
 
@@ -207,7 +207,7 @@ def test_the_key_of_a_lost_host_is_revoked_without_it(enrolled: Enrolled) -> Non
     assert fleet.keys(fleet.newest) == []
 
 
-def test_wrong_variables_are_told_in_a_sentence_each_before_anything_is_done(enrolled: Enrolled) -> None:
+def test_wrong_variables_are_reported_in_a_sentence_each_before_anything_is_done(enrolled: Enrolled) -> None:
     fleet = enrolled.fleet
     wrong = {
         "threatcloud_guard_version": ("", "say which Guard is on the host, such as 1.9.0"),
@@ -221,13 +221,13 @@ def test_wrong_variables_are_told_in_a_sentence_each_before_anything_is_done(enr
     variables: dict[str, Any] = {name: value for name, (value, _) in wrong.items()}
     recap = fleet.playbook(fleet.stock, **variables)
     assert (recap.failed, recap.changed) == (1, 0)
-    said = " ".join(recap.output.split())
+    output = " ".join(recap.output.split())
     for name, (_, sentence) in wrong.items():
-        assert name in said
-        assert sentence in said, recap.output
+        assert name in output
+        assert sentence in output, recap.output
 
 
-def test_a_url_that_cannot_work_is_refused_in_the_servers_words(enrolled: Enrolled) -> None:
+def test_a_url_that_cannot_work_is_refused_with_the_servers_reason(enrolled: Enrolled) -> None:
     fleet = enrolled.fleet
     recap = fleet.playbook(fleet.stock, threatcloud_guard_url=f"https://{HOSTNAME}/api")
     assert (recap.failed, recap.changed) == (1, 0)
@@ -240,7 +240,7 @@ def read(part: str) -> dict[str, Any]:
     return values
 
 
-def test_the_role_calls_things_as_the_product_does() -> None:
+def test_the_role_uses_the_names_of_the_product() -> None:
     names = read("vars")
     assert names["_threatcloud_guard_folder"] == host_config.FOLDER
     assert names["_threatcloud_guard_unit"] == host_config.UNIT
@@ -251,7 +251,7 @@ def test_the_role_calls_things_as_the_product_does() -> None:
     written = {file.name: file for file in host_config.host_files(chosen, "key", "token")}
     unit = written[names["_threatcloud_guard_relay_unit"]]
     assert f"User={names['_threatcloud_guard_relay_user']}\n" in unit.text
-    assert set(names["_threatcloud_guard_members"]) == set(yaml.safe_load(written["config.json"].text))
+    assert set(names["_threatcloud_guard_setting_names"]) == set(yaml.safe_load(written["config.json"].text))
     for version in ("1.6.1", "1.7.0"):
         plan = host_config.plan(version, f"https://{HOSTNAME}", "threatcloud-relay.internal")
         dropin = names["_threatcloud_guard_dropins"][plan.row.unit].replace(

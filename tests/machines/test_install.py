@@ -1,4 +1,4 @@
-"""Installing on Debian 12 and 13 from the offline archive, with no way out: once, twice, looked at, started again."""
+"""Installing on Debian 12 and 13 from the offline archive without a network: first run, second run, reboot."""
 
 import re
 import subprocess
@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from app import __version__
-from tests.machines.bed import Disk, Recap
 from tests.machines.conftest import Server
 from tests.machines.installation import Installation
+from tests.machines.testbed import Disk, Recap
 
 EXPOSURE_LIMIT = 2.0
-"""What `systemd-analyze security` may say at most: 0 is locked up, 10 is open."""
+"""The highest exposure level that `systemd-analyze security` may report, from 0 (hardened) to 10 (open)."""
 
 
 @pytest.fixture(scope="module", params=["bookworm", "trixie"])
@@ -27,12 +27,12 @@ def installation(server: Server, suite: str) -> Installation:
     return server("debian", suite)
 
 
-def test_the_archive_says_that_it_is_whole(this_release: Path) -> None:
+def test_the_archive_verifies_itself(this_release: Path) -> None:
     done = subprocess.run(["./verify"], cwd=this_release, capture_output=True, text=True, check=True)
     assert f"threatcloud {__version__}: complete, unchanged, signed" in done.stdout
 
 
-def test_it_is_installed_and_survives_a_power_cut(
+def test_it_is_installed_and_survives_a_reboot(
     installed: Callable[[str], tuple[Disk, Recap]], suite: str, installation: Installation
 ) -> None:
     _, recap = installed(suite)
@@ -52,20 +52,20 @@ def test_running_it_again_changes_nothing(installation: Installation) -> None:
         assert recap.changed == 0, recap.output
 
 
-def test_the_service_is_locked_up(installation: Installation) -> None:
-    said = installation.machine.run("systemd-analyze security threatcloud.service --no-pager").out
-    found = re.search(r"Overall exposure level for threatcloud.service: ([0-9.]+)", said)
-    assert found, said
-    assert float(found[1]) <= EXPOSURE_LIMIT, said
+def test_the_service_is_hardened(installation: Installation) -> None:
+    output = installation.machine.run("systemd-analyze security threatcloud.service --no-pager").out
+    found = re.search(r"Overall exposure level for threatcloud.service: ([0-9.]+)", output)
+    assert found, output
+    assert float(found[1]) <= EXPOSURE_LIMIT, output
 
 
-def test_the_unit_files_have_no_mistakes(installation: Installation) -> None:
+def test_the_unit_files_have_no_errors(installation: Installation) -> None:
     units = "threatcloud.service threatcloud.socket threatcloud-backup.service threatcloud-backup.timer"
-    said = installation.machine.run(f"systemd-analyze verify {units} 2>&1 | grep -i threatcloud", check=False)
-    assert said.text == ""
+    done = installation.machine.run(f"systemd-analyze verify {units} 2>&1 | grep -i threatcloud", check=False)
+    assert done.text == ""
 
 
-def test_secrets_are_nobody_elses(installation: Installation) -> None:
+def test_nobody_else_can_read_the_secrets(installation: Installation) -> None:
     modes = installation.machine.run(
         "stat -c '%n %U:%G %a' /etc/threatcloud/config.toml /etc/threatcloud/secrets /etc/threatcloud/ca"
         " /etc/threatcloud/tls/server.key /var/lib/threatcloud /var/backups/threatcloud"

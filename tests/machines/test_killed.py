@@ -1,4 +1,4 @@
-"""A run that is killed half way, with whatever it was doing on the machine, is finished by the next one."""
+"""A run that is killed half way is finished by the next one."""
 
 import subprocess
 import time
@@ -9,57 +9,57 @@ from typing import Any
 import pytest
 
 from app import __version__
-from tests.machines.bed import Bed, Machine
 from tests.machines.conftest import Server
 from tests.machines.installation import VARIABLES, Installation
+from tests.machines.testbed import Machine, Testbed
 
 POINTS = (
     "Install the packages",
-    "Mark it as complete",
-    "CA",
+    "Mark the release as complete",
+    "Create the private CA",
     "RUNNING HANDLER",
 )
-"""Where a run is cut off, in the order in which it comes there: each time, the next run has to pass it."""
+"""The tasks at which a run is killed, in order: each run has to get past the points before."""
 
 
 @pytest.fixture
-def bare(bed: Bed) -> Iterator[Machine]:
-    machine = bed.machine("killed", "trixie")
+def bare(testbed: Testbed) -> Iterator[Machine]:
+    machine = testbed.machine("killed", "trixie")
     yield machine
     machine.destroy()
 
 
-def kill_at(installation: Installation, point: str, *, seconds: float = 0.5, **variables: object) -> None:
-    """Start the installation; a little after it has begun with `point`, kill it and what it started over ssh."""
-    process = installation.bed.start_playbook(
+def kill_at(installation: Installation, point: str, **variables: object) -> None:
+    """Start the installation; shortly after it begins the task `point`, kill it and what it started over ssh."""
+    process = installation.testbed.start_playbook(
         "install",
         {"threatcloud": [installation.machine]},
         release=installation.release,
         **{**VARIABLES, **variables},
     )
-    heard = until(process, point)
-    time.sleep(seconds)
+    output = read_until(process, point)
+    time.sleep(0.5)
     process.kill()
     process.communicate()
-    assert process.returncode == -9, f"it was over before {point} came:\n{heard}"
+    assert process.returncode == -9, f"it was over before {point} came:\n{output}"
     # Its worker and the connection live on without it, and the command on the machine without them.
     installation.machine.run("systemctl kill --signal=KILL ssh.service", check=False)
     installation.machine.wait()
 
 
-def until(process: subprocess.Popen[str], point: str) -> str:
-    """Read the output up to the line that names the point."""
-    heard = ""
+def read_until(process: subprocess.Popen[str], point: str) -> str:
+    """Read the output up to the task whose name contains the point, and return it."""
+    output = ""
     assert process.stdout is not None
     for line in process.stdout:
-        heard += line
+        output += line
         if line.startswith(("TASK [", "RUNNING HANDLER [")) and point in line:
-            return heard
-    raise AssertionError(f"it never came to {point}:\n{heard}")
+            return output
+    raise AssertionError(f"it never came to {point}:\n{output}")
 
 
-def test_an_installation_is_finished(bed: Bed, bare: Machine, this_release: Path) -> None:
-    installation = Installation(bed, bare, this_release)
+def test_an_installation_is_finished(testbed: Testbed, bare: Machine, this_release: Path) -> None:
+    installation = Installation(testbed, bare, this_release)
     for number, point in enumerate(POINTS):
         kill_at(installation, point)
         if number % 2:
@@ -78,7 +78,7 @@ def test_a_changed_setting_is_in_force_although_the_run_that_wrote_it_was_killed
     """Handlers that were notified die with their run; the next run finds the file as it should be."""
     installation = server("halfway", "bookworm")
     closed: dict[str, Any] = {"threatcloud_config": {"access": {"registration": "closed"}}}
-    kill_at(installation, "Configuration, as", seconds=3, **closed)
+    kill_at(installation, "Copy the certificate", **closed)  # the task after the one that writes the file
     assert 'registration = "closed"' in installation.machine.get("/etc/threatcloud/config.toml")
     recap = installation.playbook("install", **closed)
     assert recap.clean, recap.output

@@ -1,4 +1,4 @@
-"""Playbooks and roles satisfy ansible-lint's production profile and yamllint."""
+"""Playbooks and roles pass ansible-lint's production profile and yamllint."""
 
 import os
 import subprocess
@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.machines.bed.bed import REPOSITORY
+from tests.machines.testbed.testbed import REPOSITORY
 from tests.needs import lacking
 
 ANSIBLE = REPOSITORY / "ansible"
 
 
 def tool(name: str) -> str:
-    """A program of the tests' own environment."""
+    """Return the path of a program in the environment of the tests."""
     path = Path(sys.executable).with_name(name)
     return str(path) if path.exists() else lacking(f"{name} in the environment of the tests")
 
@@ -27,7 +27,7 @@ def tool(name: str) -> str:
     ],
     ids=lambda command: command[0],
 )
-def test_the_linter_reports_nothing(command: list[str], tmp_path: Path) -> None:
+def test_playbooks_and_roles_pass(command: list[str], tmp_path: Path) -> None:
     name, *options = command
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",

@@ -7,9 +7,9 @@ import pytest
 
 from tests.example_rules import proposal
 from tests.flows.fleet import new_hash, rule
-from tests.machines.bed import Bed
 from tests.machines.conftest import Server
 from tests.machines.installation import Installation
+from tests.machines.testbed import Testbed
 from tests.machines.visitor import HOSTNAME
 
 SECOND_ADDRESS = "198.51.100.2"
@@ -22,33 +22,33 @@ def installation(server: Server) -> Installation:
 
 
 @pytest.fixture(scope="module")
-def second_address(bed: Bed) -> Iterator[str]:
-    """Another address of this end of the network."""
-    bed.run(f"ip address add {SECOND_ADDRESS}/24 dev machines")
+def second_address(testbed: Testbed) -> Iterator[str]:
+    """Add another address to this end of the network."""
+    testbed.run(f"ip address add {SECOND_ADDRESS}/24 dev machines")
     yield SECOND_ADDRESS
-    bed.run(f"ip address delete {SECOND_ADDRESS}/24 dev machines")
+    testbed.run(f"ip address delete {SECOND_ADDRESS}/24 dev machines")
 
 
-def test_its_certificate_is_worth_something(installation: Installation) -> None:
+def test_its_certificate_is_valid_for_its_name_and_ca_only(installation: Installation) -> None:
     visitor = installation.visitor()
     assert visitor.get("/health").status == 200
     stranger = visitor.curl("/health", check=False)  # without the CA
     assert stranger.code == 60, stranger
     address = f"https://{installation.machine.address}/health"
-    other_name = installation.bed.run(["curl", "--cacert", str(visitor.ca), address], check=False)
+    other_name = installation.testbed.run(["curl", "--cacert", str(visitor.ca), address], check=False)
     assert other_name.code == 60, other_name
 
 
 @pytest.mark.parametrize(("version", "taken"), [("1", False), ("1_1", False), ("1_2", True), ("1_3", True)])
 def test_old_tls_is_refused(installation: Installation, version: str, taken: bool) -> None:
-    said = installation.bed.run(
+    done = installation.testbed.run(
         f"openssl s_client -tls{version} -cipher DEFAULT:@SECLEVEL=0 -servername {HOSTNAME}"
         f" -connect {installation.machine.address}:443 -CAfile {installation.visitor().ca}",
         check=False,
     )
-    heard = said.out + said.err
-    assert ("Server certificate" in heard) == taken, heard
-    assert ("alert protocol version" in heard) != taken, heard
+    output = done.out + done.err
+    assert ("Server certificate" in output) == taken, output
+    assert ("alert protocol version" in output) != taken, output
 
 
 def test_it_speaks_http_2(installation: Installation) -> None:
@@ -85,7 +85,9 @@ def test_only_listed_ports_are_open(installation: Installation) -> None:
         "until curl --silent --output /dev/null http://127.0.0.1:9999/; do sleep 0.1; done", timeout=10
     )
     for port, is_open in ((443, True), (22, True), (9999, False), (8080, False)):
-        tried = installation.bed.run([sys.executable, "-c", KNOCK, machine.address, str(port)], check=False)
+        tried = installation.testbed.run(
+            [sys.executable, "-c", KNOCK, machine.address, str(port)], check=False
+        )
         assert (tried.code == 0) == is_open, (port, tried)
 
 

@@ -1,4 +1,4 @@
-"""Wrong variables and unfit machines are refused with a sentence that says what to do, before anything is changed."""
+"""Wrong variables and unsuitable machines are refused, with advice for each, before anything is changed."""
 
 import shutil
 from collections.abc import Iterator
@@ -8,45 +8,45 @@ from typing import Any
 import pytest
 
 from tests.clients.certificates import Authority
-from tests.machines.bed import Bed
 from tests.machines.installation import Installation
+from tests.machines.testbed import Testbed
 from tests.machines.visitor import HOSTNAME
 
 TRACES = (
     "find /etc /opt /usr /var/lib /var/backups /home /srv -newer /root/before -not -path '/var/lib/systemd/*'"
 )
-"""What was made or changed since /root/before was; systemd writes of its own accord."""
+"""Lists what was created or changed after /root/before, except what systemd writes by itself."""
 
 
 @pytest.fixture(scope="module")
-def bare(bed: Bed, this_release: Path) -> Iterator[Installation]:
-    """A machine that nothing was installed on."""
-    machine = bed.machine("bare", "bookworm")
+def bare(testbed: Testbed, this_release: Path) -> Iterator[Installation]:
+    """Start a machine on which nothing is installed."""
+    machine = testbed.machine("bare", "bookworm")
     machine.run("touch /root/before")
-    yield Installation(bed, machine, this_release)
+    yield Installation(testbed, machine, this_release)
     machine.destroy()
 
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Files of an organisation's CA: one for our name, one for another."""
+    """Create certificates of an organisation's CA: one for the server's name, one for another."""
     authority = Authority(tmp_path_factory.mktemp("certificates"))
     authority.sign("ours", HOSTNAME)
     authority.sign("other", "other.example")
     return authority.folder
 
 
-def refused(installation: Installation, *sentences: str, **variables: Any) -> None:
-    """The playbook fails in one task, says each sentence, and leaves the machine as it was."""
+def assert_refused(installation: Installation, *sentences: str, **variables: Any) -> None:
+    """Assert that the playbook fails in one task, reports each sentence, and leaves the machine as it was."""
     recap = installation.playbook("install", **variables)
-    said = " ".join(recap.output.split())
+    output = " ".join(recap.output.split())
     assert (recap.failed, recap.changed) == (1, 0), recap.output
-    assert [sentence for sentence in sentences if sentence not in said] == [], recap.output
+    assert [sentence for sentence in sentences if sentence not in output] == [], recap.output
     assert installation.machine.run(TRACES).text == ""
     assert installation.machine.run("id threatcloud", check=False).code != 0
 
 
-MISTAKES: tuple[tuple[dict[str, Any], str], ...] = (
+WRONG_VARIABLES: tuple[tuple[dict[str, Any], str], ...] = (
     ({"threatcloud_server_name": ""}, 'threatcloud_server_name is "": give the name, in lower case,'),
     ({"threatcloud_https_port": 70000}, "threatcloud_https_port is 70000: give a TCP port from 1 to 65535."),
     (
@@ -73,25 +73,27 @@ MISTAKES: tuple[tuple[dict[str, Any], str], ...] = (
     ),
     ({"threatcloud_secrets": {"k": "v"}}, "threatcloud_secrets has k, which no upstream uses:"),
 )
-"""Variables that are wrong, and how the sentence about each begins."""
+"""Wrong variables, each with the beginning of the sentence about it."""
 
 
-def test_wrong_variables_are_told_together(bare: Installation) -> None:
-    variables = {name: value for wrong, _ in MISTAKES for name, value in wrong.items()}
-    refused(bare, *(sentence for _, sentence in MISTAKES), **variables)
+def test_wrong_variables_are_reported_together(bare: Installation) -> None:
+    variables = {name: value for wrong, _ in WRONG_VARIABLES for name, value in wrong.items()}
+    assert_refused(bare, *(sentence for _, sentence in WRONG_VARIABLES), **variables)
 
 
-def test_a_variable_that_nobody_knows(bare: Installation) -> None:
+def test_an_unknown_variable_is_refused_with_the_closest_name(bare: Installation) -> None:
     sentence = "threatcloud_server_nam is no variable of this role: did you mean threatcloud_server_name?"
-    refused(bare, sentence, threatcloud_server_nam=HOSTNAME)
+    assert_refused(bare, sentence, threatcloud_server_nam=HOSTNAME)
 
 
-def test_a_variable_of_the_wrong_kind(bare: Installation) -> None:
-    refused(bare, threatcloud_https_port="https")
+def test_a_variable_of_the_wrong_type_is_refused(bare: Installation) -> None:
+    assert_refused(bare, threatcloud_https_port="https")
 
 
-def test_a_machine_and_files_that_do_not_fit(bare: Installation, certificates: Path, tmp_path: Path) -> None:
-    """A changed archive, no Python, another name's certificate with a foreign key, no secret, a port taken."""
+def test_an_unsuitable_machine_and_files_are_refused(
+    bare: Installation, certificates: Path, tmp_path: Path
+) -> None:
+    """Changed archive, no Python, certificate for another name, key of another, missing secret, port in use."""
     changed = tmp_path / bare.release.name
     shutil.copytree(bare.release, changed)
     with (changed / "deploy" / "systemd" / "threatcloud.service").open("a") as unit:
@@ -102,7 +104,7 @@ def test_a_machine_and_files_that_do_not_fit(bare: Installation, certificates: P
         "until curl --silent --output /dev/null http://127.0.0.1:8080/; do sleep 0.1; done", timeout=30
     )
     try:
-        refused(
+        assert_refused(
             bare.at(changed),
             "changed or missing: deploy/systemd/threatcloud.service",
             "bare has no Python that fits in threatcloud_python: install 3.11, 3.12, 3.13",
@@ -122,7 +124,7 @@ def test_a_machine_and_files_that_do_not_fit(bare: Installation, certificates: P
         machine.run("systemctl stop stray")
 
 
-def test_an_archive_by_another_signer(bare: Installation, tmp_path: Path) -> None:
+def test_an_archive_of_another_signer_is_refused(bare: Installation, tmp_path: Path) -> None:
     ours = tmp_path / "release-key.pub"
     ours.write_text("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBsHdCb5fMEqoyTQQDwfWv5s3DAHIomEJxqKJkbLMdSY ours\n")
-    refused(bare, "which is not a key in", threatcloud_release_key=str(ours))
+    assert_refused(bare, "which is not a key in", threatcloud_release_key=str(ours))

@@ -1,4 +1,4 @@
-"""A machine is lost, and a backup brings the instance back on a new one; what is no whole backup of it is refused."""
+"""A backup restores a lost machine's instance on a new one; damaged and other instances' backups are refused."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from tests.machines.bed import Bed
 from tests.machines.conftest import Server
 from tests.machines.installation import Installation
 from tests.machines.running import Evidence, Running
+from tests.machines.testbed import Testbed
 from tests.server import Server as Local
 
 
 def backups(**options: object) -> dict[str, Any]:
-    """The configuration of the tests, with such backups."""
+    """Return the configuration of these tests with such options for backups."""
     return {"threatcloud_config": {"access": {"networks": ["198.51.100.0/24"]}, "backup": options}}
 
 
@@ -24,7 +24,7 @@ WITH_KEYS = backups(keys="always")
 
 @pytest.fixture(scope="module")
 def before(server: Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[Running, Evidence, Path]:
-    """An instance in use, what it was like, and its last backup; its machine is gone."""
+    """Create an instance in use, its evidence and its last backup. Its machine is not used any more."""
     installation = server("lost", "bookworm")
     configured = installation.playbook("install", **WITH_KEYS)
     assert configured.clean, configured.output
@@ -40,11 +40,11 @@ def before(server: Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[Ru
 
 @pytest.fixture(scope="module")
 def restored(
-    bed: Bed, this_release: Path, before: tuple[Running, Evidence, Path]
+    testbed: Testbed, this_release: Path, before: tuple[Running, Evidence, Path]
 ) -> Iterator[tuple[Running, Evidence]]:
-    """The same instance on a machine that had nothing."""
+    """Restore the same instance on a machine on which nothing was installed."""
     running, evidence, file = before
-    installation = Installation(bed, bed.machine("new", "trixie"), this_release)
+    installation = Installation(testbed, testbed.machine("new", "trixie"), this_release)
     recap = installation.playbook("restore", threatcloud_restore_file=str(file), **WITH_KEYS)
     assert recap.clean, recap.output
     yield running.on(installation), evidence
@@ -83,7 +83,7 @@ def of_another_instance(_file: Path, folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("damage", "words"), [(flipped, "is not restored"), (of_another_instance, "it is of another instance")]
 )
-def test_what_is_no_backup_of_it_is_refused(
+def test_a_damaged_backup_and_one_of_another_instance_are_refused(
     before: tuple[Running, Evidence, Path],
     restored: tuple[Running, Evidence],
     tmp_path: Path,
@@ -93,10 +93,10 @@ def test_what_is_no_backup_of_it_is_refused(
     running, evidence = restored
     bad = damage(before[2], tmp_path)
     recap = running.installation.playbook("restore", threatcloud_restore_file=str(bad), **WITH_KEYS)
-    said = " ".join(recap.output.split())
-    assert recap.failed == 1, said
-    assert "Nothing was restored on new:" in said, said
-    assert words in said, said
+    output = " ".join(recap.output.split())
+    assert recap.failed == 1, output
+    assert "Nothing was restored on new:" in output, output
+    assert words in output, output
     assert running.installation.ready
     assert running.evidence() == evidence
 

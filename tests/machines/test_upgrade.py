@@ -1,4 +1,4 @@
-"""To the next release under a polling agent, and the ways back: by itself from one that fails, and by hand."""
+"""Upgrading under a polling agent, going back by itself from a release that fails, and rolling back by hand."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,17 +7,18 @@ import pytest
 
 from app import __version__
 from app.storage.schema import MIGRATIONS
-from tests.machines.bed import Recap
 from tests.machines.conftest import Server
 from tests.machines.installation import Installation
 from tests.machines.poller import Poller
 from tests.machines.releases import later, migration, release, replaced
 from tests.machines.running import Running
+from tests.machines.testbed import Recap
 
 NEXT, NEWER, BROKEN, BREAKING = later(1), later(2), later(3), later(4)
-"""The same again; one with another schema; one that cannot start; one that asks for consent."""
+"""The same release again; one with another schema; one that cannot start; one that needs consent."""
 
 FURTHER = len(MIGRATIONS) + 1
+NEXT_FIREWALL = "table inet threatcloud {\n    set later { type ipv4_addr; }"
 REASON = "this release was broken on purpose"
 TABLE = f"""BREAKING: tuple[Breaking, ...] = (
     Breaking("{BREAKING}", "Bundles have another form.", "Export them anew."),
@@ -26,15 +27,16 @@ TABLE = f"""BREAKING: tuple[Breaking, ...] = (
 
 @pytest.fixture(scope="module")
 def releases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Later releases, unpacked, by their versions."""
+    """Build later releases, unpacked, by their versions."""
     folder = tmp_path_factory.mktemp("releases")
     refuses = replaced("app/releases.py", r"(?m)^BREAKING: tuple\[Breaking, \.\.\.\] = \(\)$", TABLE)
     # It has migrated the database already when it fails.
     broken = replaced(
         "app/web/lifespan.py", r"(?m)^(?=        yield$)", f"        raise RuntimeError({REASON!r})\n"
     )
+    firewall = replaced("deploy/nftables/threatcloud.nft", r"(?m)^table inet threatcloud \{$", NEXT_FIREWALL)
     return {
-        NEXT: release(folder, NEXT),
+        NEXT: release(folder, NEXT, firewall),
         NEWER: release(folder, NEWER, migration(FURTHER)),
         BROKEN: release(folder, BROKEN, migration(FURTHER), broken),
         BREAKING: release(folder, BREAKING, migration(FURTHER), refuses),
@@ -48,13 +50,13 @@ def running(server: Server, request: pytest.FixtureRequest) -> Iterator[Running]
     installation.machine.destroy()
 
 
-def sentence(recap: Recap) -> str:
-    """What the output says, without line breaks."""
+def one_line(recap: Recap) -> str:
+    """Return the output without line breaks."""
     return " ".join(recap.output.split())
 
 
 def upgraded(running: Running, folder: Path, version: str) -> Installation:
-    """Upgrade under a polling agent, which gets every answer with one more try at most; nothing is lost."""
+    """Upgrade under a polling agent; assert that it needs at most one retry per answer and that nothing is lost."""
     before = running.evidence()
     installation = running.installation.at(folder)
     with Poller(installation, running.token) as poller:
@@ -68,17 +70,19 @@ def upgraded(running: Running, folder: Path, version: str) -> Installation:
 
 
 def test_up_and_back_and_up_again(running: Running, releases: dict[str, Path]) -> None:
-    """The next release, back by hand without losing what came since, and straight to one with another schema."""
+    """Upgrade, roll back without losing what was written since, and upgrade to a release with another schema."""
     nothing = running.installation.playbook("rollback")
     assert nothing.failed == 1
-    assert f"upgrade has no release before {__version__} to go back to." in sentence(nothing)
+    assert f"upgrade has no release before {__version__} to go back to." in one_line(nothing)
 
     installation = upgraded(running, releases[NEXT], NEXT)
+    assert "set later" in installation.machine.run("nft list table inet threatcloud").out
     late = installation.issue("agent", "enrolled-after-the-upgrade")
     before = running.evidence()
     with Poller(installation, running.token) as poller:
         back = installation.playbook("rollback")
     assert back.clean, back.output
+    assert "set later" not in installation.machine.run("nft list table inet threatcloud").out
     assert installation.version == __version__
     assert poller.failed == []
     assert running.evidence() == before, "what came after the upgrade is lost"
@@ -98,9 +102,11 @@ def test_a_release_that_cannot_start_is_taken_back(running: Running, releases: d
     installation = running.installation.at(releases[BROKEN])
     recap = installation.playbook("upgrade", threatcloud_health_seconds=20)
     assert recap.failed == 1, recap.output
-    said = sentence(recap)
-    assert f"The upgrade of upgrade to {BROKEN} was taken back, and {__version__} serves again" in said, said
-    assert REASON in said
+    output = one_line(recap)
+    assert f"The upgrade of upgrade to {BROKEN} was taken back, and {__version__} serves again" in output, (
+        output
+    )
+    assert REASON in output
     assert installation.version == __version__
     assert installation.ready
     assert running.evidence() == before
@@ -118,7 +124,7 @@ def test_a_breaking_release_wants_consent_and_so_does_the_way_back(
     installation = running.installation.at(releases[BREAKING])
     refused = installation.playbook("upgrade")
     assert refused.failed == 1, refused.output
-    assert f"{BREAKING} breaks something: Bundles have another form. Export them anew." in sentence(refused)
+    assert f"{BREAKING} breaks something: Bundles have another form. Export them anew." in one_line(refused)
     assert installation.version == __version__
     assert running.evidence() == before
 
@@ -130,7 +136,7 @@ def test_a_breaking_release_wants_consent_and_so_does_the_way_back(
     late = installation.issue("agent", "enrolled-after-the-upgrade")
     refused = installation.playbook("rollback")
     assert refused.failed == 1, refused.output
-    assert "add -e threatcloud_rollback_accept_loss=true" in sentence(refused)
+    assert "add -e threatcloud_rollback_accept_loss=true" in one_line(refused)
     assert installation.version == BREAKING
 
     accepted = installation.playbook("rollback", threatcloud_rollback_accept_loss=True)

@@ -1,4 +1,4 @@
-"""Somebody on the machines' network who talks to a server over HTTPS, with curl."""
+"""A client on the machines' network that calls a server over HTTPS with curl."""
 
 import json
 from collections.abc import Mapping
@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.machines.bed import Bed, Done, Machine
+from tests.machines.testbed import Done, Machine, Testbed
 
 HOSTNAME = "threatcloud.example"
-"""The name in the servers' certificates; no DNS knows it."""
+"""The name in the servers' certificates. It is in no DNS."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One HTTP answer; header names in small letters."""
+    """One HTTP answer; header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -27,7 +27,7 @@ class Answer:
 
     @property
     def data(self) -> Any:
-        """What the envelope holds."""
+        """The content of the envelope."""
         return self.json["data"]
 
 
@@ -35,25 +35,25 @@ class Answer:
 class Visitor:
     """A client at 198.51.100.1 that trusts one CA and has a key, or none."""
 
-    bed: Bed
+    testbed: Testbed
     server: Machine
     ca: Path
     token: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def get(self, path: str, **headers: str) -> Answer:
-        """GET it; Failed when TLS or the connection does not come about."""
+        """Send a GET request. Raise Failed if the connection or TLS fails."""
         return self._call(path, b"", headers)
 
     def post(self, path: str, body: object, **headers: str) -> Answer:
-        """POST it as JSON."""
+        """Send the body as JSON in a POST request."""
         return self._call(path, json.dumps(body).encode(), headers)
 
     def curl(self, path: str, *options: str, stdin: bytes = b"", check: bool = True) -> Done:
-        """Call curl for a path of the server, by its name, with more options than these."""
+        """Call curl for a path of the server, by its name, with further options."""
         resolve = f"{HOSTNAME}:443:{self.server.address}"
         command = ["curl", "--silent", "--show-error", "--max-time", "20", "--resolve", resolve]
-        return self.bed.run([*command, *options, f"https://{HOSTNAME}{path}"], stdin=stdin, check=check)
+        return self.testbed.run([*command, *options, f"https://{HOSTNAME}{path}"], stdin=stdin, check=check)
 
     def _call(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         sent = dict(self.headers) | {name.replace("_", "-"): value for name, value in headers.items()}

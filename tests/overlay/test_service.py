@@ -82,10 +82,10 @@ async def test_a_replacement_is_checked_like_an_import_and_keeps_the_id(harness:
     await harness.upstream_says(rule_text(RULE))
     with pytest.raises(ReplacementRefused) as caught:
         await harness.add("replace", text=rule_text("ATR-2026-00009", severity="huge", title=""))
-    assert [mistake.field for mistake in caught.value.mistakes] == ["title", "severity"]
+    assert [mistake.field for mistake in caught.value.errors] == ["title", "severity"]
     with pytest.raises(ReplacementRefused) as caught:
         await harness.add("replace", text=rule_text("ATR-2026-00009"))
-    assert [mistake.field for mistake in caught.value.mistakes] == ["id"]
+    assert [mistake.field for mistake in caught.value.errors] == ["id"]
     with pytest.raises(ReplacementRefused):
         await harness.add("replace", text="- not a rule")
     assert await harness.listed() == {}
@@ -326,7 +326,7 @@ def test_every_error_in_the_configuration_is_reported(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError) as caught:
         load_config(path, {})
-    said = "\n".join(caught.value.mistakes)
+    said = "\n".join(caught.value.errors)
     for wanted in (
         f"overlay for {RULE}: disable and enable contradict each other",
         "overlay number 3: rule: ",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.privacy.secret import SecretError, load_secret
+from app.privacy.anonymisation import SecretError, load_secret
 
 
 def test_the_secret_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ from sqlite_utils import Database
 
 from app.overlay.entries import OverlayDecision, add, recompute_overlay
 from app.overlay.resolve import OverlayAction
-from app.publication.policy import PublicationPolicy
 from app.publication.publisher import Publisher
 from app.publication.served_set import RepresentationName, closing
+from app.publication.store import PublicationPolicy
 from app.rules.store import RuleState, set_state
 from app.signing.keys import SigningKeys
 from app.storage import Storage

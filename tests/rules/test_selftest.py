@@ -3,9 +3,9 @@ from collections import Counter
 import pytest
 
 from app.rules.errors import PatternError
+from app.rules.gate import CaseFailure, case_texts, plain_check, run_selftest
 from app.rules.regexes import compile_pattern
 from app.rules.rule import Condition, conditions
-from app.rules.selftest import CaseFailure, case_texts, plain_check, run_selftest
 from tests.rules.conftest import Doc
 
 

@@ -26,7 +26,7 @@ from tests.clock import NOW
 def test_first_start_makes_one_private_file_per_use(tmp_path: Path) -> None:
     SigningKeys.open(tmp_path, NOW)
     files = sorted((tmp_path / "keys").iterdir())
-    assert [file.name.split("-")[:2] for file in files] == [[use, "20260417T000342Z"] for use in sorted(USES)]
+    assert [file.name.split("-")[:2] for file in files] == [[use, "20260417T103000Z"] for use in sorted(USES)]
     assert stat.S_IMODE((tmp_path / "keys").stat().st_mode) == 0o700
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
 

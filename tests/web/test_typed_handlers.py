@@ -19,8 +19,7 @@ from app.consensus.errors import Refused, UnknownProposal, UnusableText
 from app.http.described import described
 from app.http.envelope import Answer
 from app.http.paging import Page, cursor_for, page_of_rows, paged
-from app.http.requests import JsonBody, TolerantBody, TolerantKwarg
-from app.http.tolerant import Batch
+from app.http.requests import Batch, JsonBody, TolerantBody, TolerantKwarg
 from app.web.application import serve_handlers
 from app.web.openapi import document_of
 

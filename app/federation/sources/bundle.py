@@ -1,21 +1,25 @@
 """Kind `bundle`: the signed file that another instance exported, taken only if it continues what we have from it.
 
 What is refused, in the words of TUF's specification where it has them: tampering (`signature`, `integrity`),
-rollback to an older publication, and a gap, that is a delta which does not start from what was taken last.
+rollback to an older publication, and a gap, that is a delta which does not start from what was taken last. A delta's
+items may name a text without bringing it, because its exporter has sent that text before.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+from sqlite_utils import Database
 
 from app.bundles.files import BundleFacts, chunks_of, facts_of, open_file
 from app.bundles.format import MAX_UNPACKED_BYTES, BundleError, BundleManifest, OpenBundle
-from app.federation.sources.collected import Collected, Item, Memory, SourceError
+from app.federation.offer import RejectedItem
+from app.federation.sources.collected import Collected, Item, Memory, SetAside, SourceError
 from app.federation.sources.spool import Spool
 from app.federation.upstream import BundleUpstream
+from app.rules.store import rule_id_of_text
 from app.signing.jws import MAX_PEM_BYTES, StatementError, read_keys
 
 
@@ -131,3 +135,35 @@ def _read_key_file(upstream: BundleUpstream) -> bytes:
             return file.read(MAX_PEM_BYTES + 1)
     except OSError as error:
         raise SourceError("key", f"The key_file cannot be read: {error.strerror}.") from None
+
+
+_EMPTY = hashlib.sha256(b"").hexdigest()
+
+
+def is_reference(item: Item) -> bool:
+    """Return True for an item of size 0; a text that really is empty has the digest of nothing."""
+    return item.size == 0 and item.digest != _EMPTY
+
+
+def known_references(db: Database, items: Iterable[Item]) -> dict[str, str]:
+    """Return `digest -> rule id` of those texts that are kept here, whatever their origin."""
+    known: dict[str, str] = {}
+    for item in filter(is_reference, items):
+        rule_id = rule_id_of_text(db, item.digest)
+        if rule_id is not None:
+            known[item.digest] = rule_id
+    return known
+
+
+def set_aside_again(items: Iterable[Item], before: Iterable[SetAside]) -> list[RejectedItem]:
+    """Return references to texts that are not here: right for rules that were set aside when their text came.
+
+    Raise `SourceError` (`gap`) when there is another one.
+    """
+    reasons = {aside.rule_id: aside.reason for aside in before}
+    found: list[RejectedItem] = []
+    for item in items:
+        if item.name not in reasons:
+            raise SourceError("gap", f"It builds on the text of {item.name}, which is not here.")
+        found.append(RejectedItem(item, reasons[item.name], None))
+    return found

@@ -120,7 +120,7 @@ class Indicators:
         return gone
 
     def _load(self, db: Database) -> list[Indicator]:
-        """Load the list without the organisation's own networks, whoever listed them."""
+        """Load the list without the organisation's own networks."""
         return [entry for entry in store.all_indicators(db) if not self._own.contains(entry.value)]
 
 

@@ -14,8 +14,7 @@ from app.fleet.routes import AgentId, Recorded, require_own_key
 from app.http.envelope import Answer
 from app.http.paging import Page, page_of_rows, paged
 from app.http.problem import bad_request
-from app.http.requests import TolerantBody, TolerantKwarg
-from app.http.tolerant import Batch
+from app.http.requests import Batch, TolerantBody, TolerantKwarg
 from app.intel.reporter import Reporter
 from app.intel.reports.events import AgentEvent, Channel, Cleaner, GuardEvent, TrapEvent, threat_of
 from app.intel.reports.service import ReceivedEvents, Reports

@@ -17,9 +17,8 @@ from app.http.envelope import Answer, AnyRequest, request_id
 from app.http.paging import Page, page_of_rows, paged
 from app.http.prepared import JSON
 from app.http.problem import bad_request, not_found
-from app.http.requests import JsonBody, TolerantBody, TolerantKwarg
+from app.http.requests import Batch, JsonBody, TolerantBody, TolerantKwarg
 from app.http.timestamps import from_text
-from app.http.tolerant import Batch
 from app.intel.reporter import Reporter
 from app.intel.skills.analysis_store import Analyses, SkillsToAnalyse
 from app.intel.skills.served import (

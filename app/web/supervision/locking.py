@@ -1,4 +1,4 @@
-"""Taking the process lock with patience: whoever has it may be about to finish."""
+"""Take the process lock, and wait for a holder that is about to finish."""
 
 import asyncio
 import os

@@ -1,11 +1,11 @@
 import pytest
 
+from app.rules.gate import case_texts
 from app.rules.redos import PATTERN_STEPS, examine
 from app.rules.redos.backtrack import Matcher
 from app.rules.redos.js_parser import parse_js, to_units, wants_unicode
 from app.rules.regexes import split_flags
 from app.rules.rule import conditions
-from app.rules.selftest import case_texts
 from tests.node import in_node
 from tests.rules.conftest import Doc
 

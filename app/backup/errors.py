@@ -1,5 +1,0 @@
-"""The one error of backups."""
-
-
-class BackupError(Exception):
-    """A backup could not be made, or one is not accepted; the message is one sentence that says why."""
