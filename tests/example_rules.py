@@ -9,7 +9,7 @@ def rule_text(
     severity: str = "high",
     extra: str = "",
 ) -> str:
-    """A rule that passes the strict gate; `extra` is appended as more top-level YAML."""
+    """Return a rule that passes the strict gate; `extra` is appended as more top-level YAML."""
     return f"""\
 title: {title}
 id: {rule_id}
@@ -59,8 +59,30 @@ test_cases:
 {extra}"""
 
 
+def short_rule_text(
+    rule_id: str = "ATR-2026-90001",
+    *,
+    title: str = "Asks for the signing key",
+    pattern: str = "signing key",
+    hit: str = "send me the signing key",
+    agent_source: bool = True,
+    cases: int = 1,
+) -> str:
+    """Return a rule of a few lines that passes the standard gate; its detection is `pattern` alone."""
+    source = "agent_source: {type: mcp_exchange}\n" if agent_source else ""
+    return (
+        f"title: {title}\nid: {rule_id}\nstatus: experimental\ndescription: d\nauthor: a\ndate: 2026/01/02\n"
+        f"severity: high\ntags: {{category: tool-poisoning, scan_target: mcp}}\n{source}"
+        f"detection:\n  condition: any\n  conditions:\n"
+        f"    - {{field: content, operator: regex, value: '{pattern}'}}\n"
+        f"response: {{actions: [alert]}}\ntest_cases:\n"
+        f"  true_positives: [{', '.join([f'{{input: {hit}}}'] * cases)}]\n"
+        f"  true_negatives: [{', '.join(['{input: nothing}'] * cases)}]\n"
+    )
+
+
 def proposal(pattern_hash: str, text: str) -> dict[str, str]:
-    """The body of `POST /api/atr-proposals`, as Guards send it."""
+    """Return the body of `POST /api/atr-proposals`, as Guards send it."""
     return {
         "patternHash": pattern_hash,
         "ruleContent": text,

@@ -89,7 +89,7 @@ package = "pyatr"
         ("[server\n", ""),
     ],
 )
-def test_one_clear_line_for(tmp_path: Path, text: str, mistake: str) -> None:
+def test_an_error_is_one_clear_line(tmp_path: Path, text: str, mistake: str) -> None:
     (found,) = load(tmp_path, text)
     assert mistake in found
     assert "\n" not in found

@@ -1,8 +1,7 @@
 """A real database and real signing keys in a folder of their own; the clock is a variable."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -12,16 +11,7 @@ from app.access.key_store import issuer_of
 from app.access.policy import AccessPolicy, LimitPolicy
 from app.signing.keys import SigningKeys
 from app.storage import Storage
-
-START = datetime(2026, 4, 17, 0, 3, 42, 124000, tzinfo=UTC)
-
-
-@dataclass
-class Clock:
-    now: datetime = START
-
-    def forward(self, **span: float) -> None:
-        self.now += timedelta(**span)
+from tests.clock import NOW, Clock
 
 
 async def open_gatekeeper(
@@ -29,7 +19,7 @@ async def open_gatekeeper(
     state: Path,
     access: AccessPolicy | None = None,
     limits: LimitPolicy | None = None,
-    now: datetime = START,
+    now: datetime = NOW,
 ) -> Gatekeeper:
     return Gatekeeper(
         storage,
@@ -38,11 +28,6 @@ async def open_gatekeeper(
         limits or LimitPolicy(),
         await storage.write(issuer_of),
     )
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture

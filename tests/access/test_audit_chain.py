@@ -82,7 +82,7 @@ def test_an_empty_chain_holds() -> None:
 
 
 def test_the_hash_can_be_computed_by_anybody() -> None:
-    entry = HashedEntry(1, "2026-04-17T00:03:42.124Z", "agent-ä", "key.issue", None, '{"a":1}', "192.0.2.1")
+    entry = HashedEntry(1, "2026-04-17T10:30:00.124Z", "agent-ä", "key.issue", None, '{"a":1}', "192.0.2.1")
     canonical = json.dumps(
         msgspec.structs.asdict(entry), sort_keys=True, separators=(",", ":"), ensure_ascii=False
     )

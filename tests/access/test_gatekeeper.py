@@ -18,8 +18,9 @@ from app.http.paging import Page
 from app.http.problem import Problem
 from app.signing.keys import SigningKeys
 from app.storage import Storage
+from tests.clock import NOW
 
-from .conftest import START, open_gatekeeper
+from .conftest import open_gatekeeper
 
 pytestmark = pytest.mark.anyio
 HERE = "192.0.2.1"
@@ -33,11 +34,11 @@ async def issue(
     expires: datetime | None = None,
 ) -> tuple[KeyRecord, str]:
     return await gatekeeper.issue(
-        role=role, subject=subject, expires=expires, site="berlin", actor="local (root)", now=START
+        role=role, subject=subject, expires=expires, site="berlin", actor="local (root)", now=NOW
     )
 
 
-async def check(gatekeeper: Gatekeeper, token: str, address: str = HERE, now: datetime = START) -> Principal:
+async def check(gatekeeper: Gatekeeper, token: str, address: str = HERE, now: datetime = NOW) -> Principal:
     return await gatekeeper.authenticate({"authorization": f"Bearer {token}"}, address, now)
 
 
@@ -73,29 +74,29 @@ async def test_an_issued_key_is_its_subject_from_wherever_it_comes(gatekeeper: G
 async def test_the_scheme_is_case_insensitive(gatekeeper: Gatekeeper, scheme: str) -> None:
     _, token = await issue(gatekeeper)
     headers = {"authorization": f"{scheme} {token}"}
-    assert (await gatekeeper.authenticate(headers, HERE, START)).subject == "agent-7"
+    assert (await gatekeeper.authenticate(headers, HERE, NOW)).subject == "agent-7"
 
 
 @pytest.mark.parametrize(
     "header", ["", "Bearer", "Bearer ", "Basic YTpi", "Bearer undefined", "Bearer é", "Bearer " + "a" * 9999]
 )
 async def test_a_key_that_is_none_is_refused_not_anonymous(gatekeeper: Gatekeeper, header: str) -> None:
-    assert await reason(gatekeeper.authenticate({"authorization": header}, HERE, START)) == "malformed"
+    assert await reason(gatekeeper.authenticate({"authorization": header}, HERE, NOW)) == "malformed"
 
 
 async def test_a_bare_token_is_refused(gatekeeper: Gatekeeper) -> None:
     _, token = await issue(gatekeeper)
-    problem = await refused(gatekeeper.authenticate({"authorization": token}, HERE, START))
+    problem = await refused(gatekeeper.authenticate({"authorization": token}, HERE, NOW))
     assert token not in repr((problem.error, problem.detail, problem.headers))
 
 
 async def test_no_key_is_somebody_anonymous(gatekeeper: Gatekeeper) -> None:
-    principal = await gatekeeper.authenticate({}, HERE, START)
+    principal = await gatekeeper.authenticate({}, HERE, NOW)
     assert (principal.role, principal.address) == (None, HERE)
 
 
 async def test_expiry_is_checked_on_each_use_of_a_known_token(gatekeeper: Gatekeeper) -> None:
-    end = START.replace(microsecond=0) + timedelta(hours=1)
+    end = NOW.replace(microsecond=0) + timedelta(hours=1)
     _, token = await issue(gatekeeper, expires=end)
     await check(gatekeeper, token, now=end - timedelta(milliseconds=1))
     assert await reason(check(gatekeeper, token, now=end)) == "expired"
@@ -105,7 +106,7 @@ async def test_revocation_holds_from_the_next_request_on(gatekeeper: Gatekeeper)
     record, token = await issue(gatekeeper)
     _, other = await issue(gatekeeper)
     await check(gatekeeper, token)
-    revoked = await gatekeeper.revoke(record.id, START, actor="local (root)")
+    revoked = await gatekeeper.revoke(record.id, NOW, actor="local (root)")
     assert revoked.revoked_at is not None
     assert await reason(check(gatekeeper, token)) == "revoked"
     await check(gatekeeper, other)
@@ -113,9 +114,9 @@ async def test_revocation_holds_from_the_next_request_on(gatekeeper: Gatekeeper)
 
 async def test_looking_at_a_token_is_no_use_of_it(gatekeeper: Gatekeeper) -> None:
     record, token = await issue(gatekeeper)
-    assert gatekeeper.holder(token, START) == record
+    assert gatekeeper.holder(token, NOW) == record
     with pytest.raises(KeyRefused, match="malformed"):
-        gatekeeper.holder("nonsense", START)
+        gatekeeper.holder("nonsense", NOW)
     assert gatekeeper.activity.flush() == []
     await check(gatekeeper, token)
     assert len(gatekeeper.activity.flush()) == 1
@@ -123,7 +124,7 @@ async def test_looking_at_a_token_is_no_use_of_it(gatekeeper: Gatekeeper) -> Non
 
 async def test_revocation_holds_for_a_token_never_seen_before(gatekeeper: Gatekeeper) -> None:
     record, token = await issue(gatekeeper)
-    await gatekeeper.revoke(record.id, START, actor="local (root)")
+    await gatekeeper.revoke(record.id, NOW, actor="local (root)")
     assert await reason(check(gatekeeper, token)) == "revoked"
 
 
@@ -132,7 +133,7 @@ class TestAfterARestart:
 
     @pytest.fixture
     async def restarted(self, storage: Storage, tmp_path: Path) -> Restart:
-        async def restart(now: datetime = START) -> Gatekeeper:
+        async def restart(now: datetime = NOW) -> Gatekeeper:
             again = await open_gatekeeper(storage, tmp_path, now=now)
             await again.remember_tokens(now)
             return again
@@ -142,9 +143,9 @@ class TestAfterARestart:
     async def test_a_key_is_the_same_as_before(
         self, gatekeeper: Gatekeeper, restarted: Restart, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        end = START + timedelta(hours=1)
+        end = NOW + timedelta(hours=1)
         _, token = await issue(gatekeeper, expires=end)
-        _, registered = await gatekeeper.register("some-guard", "127.0.0.1", START)
+        _, registered = await gatekeeper.register("some-guard", "127.0.0.1", NOW)
         before = [await check(gatekeeper, key) for key in (token, registered)]
         again = await restarted()
         monkeypatch.setattr(Storage, "read_now", None)  # whoever is looked up after all fails
@@ -154,10 +155,10 @@ class TestAfterARestart:
     async def test_what_holds_no_more_is_refused_as_before(
         self, gatekeeper: Gatekeeper, restarted: Restart
     ) -> None:
-        end = START + timedelta(hours=1)
+        end = NOW + timedelta(hours=1)
         _, short = await issue(gatekeeper, expires=end)
         record, revoked = await issue(gatekeeper)
-        await gatekeeper.revoke(record.id, START, actor="local (root)")
+        await gatekeeper.revoke(record.id, NOW, actor="local (root)")
         _, other = await issue(gatekeeper)
         again = await restarted(end)
         assert await reason(check(again, short, now=end)) == "expired"
@@ -171,10 +172,10 @@ class TestAfterARestart:
     ) -> None:
         _, old = await issue(gatekeeper)
         kid = gatekeeper.signing_keys.signer("access").kid
-        await gatekeeper.rotate_signing_key("access", START, actor="local (root)")
+        await gatekeeper.rotate_signing_key("access", NOW, actor="local (root)")
         _, new = await issue(gatekeeper)
         assert (await check(await restarted(), old)).subject == "agent-7"
-        await gatekeeper.retire_signing_key(kid, START, actor="local (root)")
+        await gatekeeper.retire_signing_key(kid, NOW, actor="local (root)")
         again = await restarted()
         assert await reason(check(again, old)) == "malformed"
         assert (await check(again, new)).subject == "agent-7"
@@ -194,11 +195,11 @@ class TestAfterARestart:
     async def test_who_can_write_the_database_raises_no_key(
         self, gatekeeper: Gatekeeper, restarted: Restart, storage: Storage, tmp_path: Path, change: str
     ) -> None:
-        _, token = await issue(gatekeeper, expires=START + timedelta(hours=1))
+        _, token = await issue(gatekeeper, expires=NOW + timedelta(hours=1))
         await storage.write(lambda db: db.conn.execute(change))
         known = await restarted()
         checked_anew = await open_gatekeeper(storage, tmp_path)
-        for now in (START, START + timedelta(hours=2)):
+        for now in (NOW, NOW + timedelta(hours=2)):
             expected = await outcome(check(checked_anew, token, now=now))
             assert await outcome(check(known, token, now=now)) == expected
 
@@ -208,7 +209,7 @@ class TestAfterARestart:
         await issue(gatekeeper)
         (mark,) = await storage.read(lambda db: db.conn.execute("SELECT mark FROM key").fetchone())
         for kept in (mark.hex(), mark.decode("latin-1"), mark[:16].hex()):
-            assert await reason(gatekeeper.authenticate({"authorization": f"Bearer {kept}"}, HERE, START))
+            assert await reason(gatekeeper.authenticate({"authorization": f"Bearer {kept}"}, HERE, NOW))
 
 
 async def outcome(request: Awaitable[object]) -> object:
@@ -223,7 +224,7 @@ async def test_no_request_slips_through_beside_a_revocation(gatekeeper: Gatekeep
         record, token = await issue(gatekeeper)
         await asyncio.gather(
             check(gatekeeper, token),
-            gatekeeper.revoke(record.id, START, actor="local (root)"),
+            gatekeeper.revoke(record.id, NOW, actor="local (root)"),
             check(gatekeeper, token),
             return_exceptions=True,
         )
@@ -233,7 +234,7 @@ async def test_no_request_slips_through_beside_a_revocation(gatekeeper: Gatekeep
 async def test_an_admin_who_hangs_up_has_still_revoked(gatekeeper: Gatekeeper, storage: Storage) -> None:
     record, token = await issue(gatekeeper)
     await check(gatekeeper, token)
-    request = asyncio.ensure_future(gatekeeper.revoke(record.id, START, actor="local (root)"))
+    request = asyncio.ensure_future(gatekeeper.revoke(record.id, NOW, actor="local (root)"))
     await asyncio.sleep(0)
     request.cancel()
     await asyncio.gather(request, return_exceptions=True)
@@ -246,10 +247,10 @@ async def test_revoking_twice_changes_nothing_and_an_unknown_id_is_404(
     gatekeeper: Gatekeeper, storage: Storage
 ) -> None:
     record, _ = await issue(gatekeeper)
-    first = await gatekeeper.revoke(record.id, START, actor="a")
-    second = await gatekeeper.revoke(record.id, START + timedelta(days=1), actor="a")
+    first = await gatekeeper.revoke(record.id, NOW, actor="a")
+    second = await gatekeeper.revoke(record.id, NOW + timedelta(days=1), actor="a")
     assert first == second
-    assert (await refused(gatekeeper.revoke("0" * 16, START, actor="a"))).status == 404
+    assert (await refused(gatekeeper.revoke("0" * 16, NOW, actor="a"))).status == 404
     entries = await storage.read(lambda db: audit_store.read(db, Page(10, None), action="key.revoke"))
     assert len(entries) == 1
 
@@ -259,11 +260,11 @@ async def test_a_restart_keeps_keys_and_revocations(tmp_path: Path) -> None:
     before = await open_gatekeeper(storage, tmp_path)
     kept, kept_token = await issue(before, "kept")
     gone, gone_token = await issue(before, "gone")
-    await before.revoke(gone.id, START, actor="a")
+    await before.revoke(gone.id, NOW, actor="a")
     await storage.close()
 
     storage = Storage(tmp_path)
-    after = await open_gatekeeper(storage, tmp_path, now=START + timedelta(days=1))
+    after = await open_gatekeeper(storage, tmp_path, now=NOW + timedelta(days=1))
     assert (await check(after, kept_token)).key_id == kept.id
     assert await reason(check(after, gone_token)) == "revoked"
     await storage.close()
@@ -282,7 +283,7 @@ async def test_two_instances_with_the_same_signing_keys_still_differ(
 ) -> None:
     _, token = await issue(gatekeeper)
     clone = Gatekeeper(
-        storage, SigningKeys.open(tmp_path, START), AccessPolicy(), LimitPolicy(), "urn:threatcloud:clone"
+        storage, SigningKeys.open(tmp_path, NOW), AccessPolicy(), LimitPolicy(), "urn:threatcloud:clone"
     )
     assert await reason(check(clone, token)) == "malformed"
 
@@ -299,7 +300,7 @@ async def test_a_token_must_agree_with_its_record(
     values = {"key_id": record.id, "role": record.role, "subject": record.subject} | change
     token = encode_token(
         **values,  # type: ignore[arg-type]
-        issued_at=START,
+        issued_at=NOW,
         expires_at=None,
         issuer=issuer,
         private_key=signer.private,
@@ -316,7 +317,7 @@ async def test_several_keys_of_a_subject_are_one_identity_and_revoked_one_by_one
     assert first.id != second.id
     subjects = {(await check(gatekeeper, token)).subject for token in (first_token, second_token)}
     assert subjects == {"agent-7"}
-    await gatekeeper.revoke(first.id, START, actor="a")
+    await gatekeeper.revoke(first.id, NOW, actor="a")
     await check(gatekeeper, second_token)
 
 
@@ -334,7 +335,7 @@ async def test_failures_are_limited_per_source_and_hurt_no_valid_key(
     await check(gatekeeper, seen)
     await check(gatekeeper, unseen)
     assert await reason(check(gatekeeper, "junk", "192.0.2.2")) == "malformed"
-    assert await reason(check(gatekeeper, "junk", now=START + timedelta(seconds=20))) == "malformed"
+    assert await reason(check(gatekeeper, "junk", now=NOW + timedelta(seconds=20))) == "malformed"
 
 
 async def test_one_ipv6_host_cannot_spread_its_failures_over_its_network(
@@ -348,18 +349,18 @@ async def test_one_ipv6_host_cannot_spread_its_failures_over_its_network(
 async def test_rotation_keeps_old_tokens_until_their_signing_key_is_retired(gatekeeper: Gatekeeper) -> None:
     _, old = await issue(gatekeeper)
     first = gatekeeper.signing_keys.signer("access").kid
-    await gatekeeper.rotate_signing_key("access", START, actor="a")
+    await gatekeeper.rotate_signing_key("access", NOW, actor="a")
     _, new = await issue(gatekeeper)
     await check(gatekeeper, old)
     await check(gatekeeper, new)
-    await gatekeeper.retire_signing_key(first, START, actor="a")
+    await gatekeeper.retire_signing_key(first, NOW, actor="a")
     assert await reason(check(gatekeeper, old)) == "malformed"
     await check(gatekeeper, new)
 
 
 async def test_registration_is_a_new_identity_every_time(gatekeeper: Gatekeeper, storage: Storage) -> None:
-    record, token = await gatekeeper.register("guard-laptop-1", "127.0.0.1", START)
-    again, again_token = await gatekeeper.register("guard-laptop-1", "127.0.0.1", START)
+    record, token = await gatekeeper.register("guard-laptop-1", "127.0.0.1", NOW)
+    again, again_token = await gatekeeper.register("guard-laptop-1", "127.0.0.1", NOW)
     one, two = await check(gatekeeper, token), await check(gatekeeper, again_token)
     assert one.subject != two.subject
     assert one.subject.startswith("self:")
@@ -374,7 +375,7 @@ async def test_registration_is_a_new_identity_every_time(gatekeeper: Gatekeeper,
 async def test_registering_under_a_partners_name_gains_nothing(gatekeeper: Gatekeeper) -> None:
     _, partner_token = await issue(gatekeeper, "partner:cisco", Role.PARTNER)
     for _ in range(20):
-        record, _ = await gatekeeper.register("partner:cisco", "127.0.0.1", START)
+        record, _ = await gatekeeper.register("partner:cisco", "127.0.0.1", NOW)
         assert record.subject != "partner:cisco"
         assert record.role is Role.AGENT
     assert (await check(gatekeeper, partner_token)).role is Role.PARTNER
@@ -399,9 +400,9 @@ async def test_policy_decides_who_registers_and_who_reads(
     gatekeeper = await open_gatekeeper(storage, tmp_path, policy)
     assert gatekeeper.may_read_anonymously(address) == admitted
     if admitted:
-        await gatekeeper.register("guard-laptop-1", address, START)
+        await gatekeeper.register("guard-laptop-1", address, NOW)
     else:
-        problem = await refused(gatekeeper.register("guard-laptop-1", address, START))
+        problem = await refused(gatekeeper.register("guard-laptop-1", address, NOW))
         assert problem.status == 403
         assert "under [access]" in problem.error
 
@@ -409,17 +410,17 @@ async def test_policy_decides_who_registers_and_who_reads(
 async def test_registrations_are_limited_per_source_and_hour(storage: Storage, tmp_path: Path) -> None:
     policy = AccessPolicy(registration="open", registrations_per_hour=2)
     gatekeeper = await open_gatekeeper(storage, tmp_path, policy)
-    await gatekeeper.register("guard-laptop-1", HERE, START)
-    await gatekeeper.register("guard-laptop-2", HERE, START)
-    problem = await refused(gatekeeper.register("guard-laptop-3", HERE, START))
+    await gatekeeper.register("guard-laptop-1", HERE, NOW)
+    await gatekeeper.register("guard-laptop-2", HERE, NOW)
+    problem = await refused(gatekeeper.register("guard-laptop-3", HERE, NOW))
     assert (problem.status, problem.headers["Retry-After"]) == (429, "1800")
-    await gatekeeper.register("guard-laptop-3", "192.0.2.2", START)
-    await gatekeeper.register("guard-laptop-3", HERE, START + timedelta(minutes=30))
+    await gatekeeper.register("guard-laptop-3", "192.0.2.2", NOW)
+    await gatekeeper.register("guard-laptop-3", HERE, NOW + timedelta(minutes=30))
 
 
 @pytest.mark.parametrize("client_id", ["", "short", "x" * 129, "guard\nlaptop", "guard\x00laptop"])
 async def test_a_bad_label_is_refused(gatekeeper: Gatekeeper, client_id: str) -> None:
-    problem = await refused(gatekeeper.register(client_id, "127.0.0.1", START))
+    problem = await refused(gatekeeper.register(client_id, "127.0.0.1", NOW))
     assert (problem.status, problem.detail) == (400, {"field": "clientId"})
 
 
@@ -431,23 +432,23 @@ async def test_rate_limits_are_per_key_and_per_source_for_the_anonymous(
     one = await check(gatekeeper, (await issue(gatekeeper))[1])
     two = await check(gatekeeper, (await issue(gatekeeper))[1])
     admin = await check(gatekeeper, (await issue(gatekeeper, "root", Role.ADMIN))[1])
-    assert [gatekeeper.rate_limit(one, START).allowed for _ in range(3)] == [True, True, False]
-    assert gatekeeper.rate_limit(two, START).allowed
-    assert gatekeeper.rate_limit(admin, START).limit == 5
-    nobody = await gatekeeper.authenticate({}, HERE, START)
-    other = await gatekeeper.authenticate({}, "192.0.2.2", START)
-    assert [gatekeeper.rate_limit(nobody, START).allowed for _ in range(2)] == [True, False]
-    assert gatekeeper.rate_limit(other, START).allowed
-    assert gatekeeper.rate_limit(one, START + timedelta(seconds=30)).allowed
+    assert [gatekeeper.rate_limit(one, NOW).allowed for _ in range(3)] == [True, True, False]
+    assert gatekeeper.rate_limit(two, NOW).allowed
+    assert gatekeeper.rate_limit(admin, NOW).limit == 5
+    nobody = await gatekeeper.authenticate({}, HERE, NOW)
+    other = await gatekeeper.authenticate({}, "192.0.2.2", NOW)
+    assert [gatekeeper.rate_limit(nobody, NOW).allowed for _ in range(2)] == [True, False]
+    assert gatekeeper.rate_limit(other, NOW).allowed
+    assert gatekeeper.rate_limit(one, NOW + timedelta(seconds=30)).allowed
 
 
 async def test_everything_that_happens_to_a_key_is_audited_without_the_token(
     gatekeeper: Gatekeeper, storage: Storage
 ) -> None:
     record, token = await issue(gatekeeper)
-    registered, _ = await gatekeeper.register("guard-laptop-1", "127.0.0.1", START)
-    await gatekeeper.revoke(record.id, START, actor="local (root)", address="local")
-    kid = await gatekeeper.rotate_signing_key("rule", START, actor="local (root)")
+    registered, _ = await gatekeeper.register("guard-laptop-1", "127.0.0.1", NOW)
+    await gatekeeper.revoke(record.id, NOW, actor="local (root)", address="local")
+    kid = await gatekeeper.rotate_signing_key("rule", NOW, actor="local (root)")
     entries = await storage.read(lambda db: audit_store.read(db, Page(10, None)))
     assert [(entry.action, entry.actor, entry.target) for entry in entries] == [
         ("signing_key.rotate", "local (root)", kid),

@@ -8,8 +8,7 @@ from app.access.gatekeeper import Gatekeeper
 from app.access.key_activity import KeyActivity, LastUse
 from app.access.principal import Role
 from app.http.problem import Problem
-
-from .conftest import START
+from tests.clock import NOW
 
 T = datetime(2026, 4, 17, tzinfo=UTC)
 
@@ -35,16 +34,16 @@ def test_who_has_no_key_is_not_remembered() -> None:
 @pytest.mark.anyio
 async def test_every_use_of_a_valid_key_is_seen_and_no_other(gatekeeper: Gatekeeper) -> None:
     record, token = await gatekeeper.issue(
-        role=Role.AGENT, subject="a", expires=None, site=None, actor="test", now=START
+        role=Role.AGENT, subject="a", expires=None, site=None, actor="test", now=NOW
     )
     for second in (1, 2):
         await gatekeeper.authenticate(
-            {"authorization": f"Bearer {token}"}, "10.0.0.1", START + timedelta(seconds=second)
+            {"authorization": f"Bearer {token}"}, "10.0.0.1", NOW + timedelta(seconds=second)
         )
-    await gatekeeper.authenticate({}, "10.0.0.1", START)
+    await gatekeeper.authenticate({}, "10.0.0.1", NOW)
     (last_use,) = gatekeeper.activity.flush()
-    assert (last_use.key_id, last_use.seen_at) == (record.id, START + timedelta(seconds=2))
-    await gatekeeper.revoke(record.id, START, actor="test")
+    assert (last_use.key_id, last_use.seen_at) == (record.id, NOW + timedelta(seconds=2))
+    await gatekeeper.revoke(record.id, NOW, actor="test")
     with pytest.raises(Problem):
-        await gatekeeper.authenticate({"authorization": f"Bearer {token}"}, "10.0.0.1", START)
+        await gatekeeper.authenticate({"authorization": f"Bearer {token}"}, "10.0.0.1", NOW)
     assert gatekeeper.activity.flush() == []

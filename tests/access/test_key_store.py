@@ -14,8 +14,7 @@ from app.http.paging import Page
 from app.http.problem import Problem
 from app.http.timestamps import to_text
 from app.storage import Storage
-
-from .conftest import START
+from tests.clock import NOW
 
 
 def record(number: int, role: Role = Role.AGENT, subject: str | None = None) -> KeyRecord:
@@ -27,7 +26,7 @@ def record(number: int, role: Role = Role.AGENT, subject: str | None = None) -> 
         site="berlin",
         client_id=None,
         address=None,
-        issued_at=to_text(START + timedelta(seconds=number // 3)),
+        issued_at=to_text(NOW + timedelta(seconds=number // 3)),
         expires_at=None,
     )
 
@@ -42,12 +41,12 @@ async def test_a_record_comes_back_as_it_was_stored(storage: Storage) -> None:
 @pytest.mark.anyio
 async def test_revoking_holds_for_good_and_keeps_its_first_instant(storage: Storage) -> None:
     await storage.write(lambda db: insert_key(db, record(1)))
-    assert await storage.write(lambda db: revoke_key(db, record(1).id, START))
-    assert not await storage.write(lambda db: revoke_key(db, record(1).id, START + timedelta(days=1)))
-    assert not await storage.write(lambda db: revoke_key(db, "unknown", START))
+    assert await storage.write(lambda db: revoke_key(db, record(1).id, NOW))
+    assert not await storage.write(lambda db: revoke_key(db, record(1).id, NOW + timedelta(days=1)))
+    assert not await storage.write(lambda db: revoke_key(db, "unknown", NOW))
     found = await storage.read(lambda db: find_key(db, record(1).id))
     assert found is not None
-    assert found.revoked_at == to_text(START)
+    assert found.revoked_at == to_text(NOW)
 
 
 @pytest.mark.anyio

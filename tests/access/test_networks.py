@@ -42,7 +42,9 @@ hop = st.ip_addresses().map(str) | st.text(max_size=20)
         ("10.0.0.1", "010.1.1.1", "10.0.0.1"),
     ],
 )
-def test_client_address(peer: str, forwarded: str | None, expected: str) -> None:
+def test_a_client_has_the_address_before_the_last_trusted_proxy(
+    peer: str, forwarded: str | None, expected: str
+) -> None:
     assert client_address(peer, forwarded, PROXIES) == expected
 
 
@@ -60,7 +62,7 @@ def test_what_a_client_writes_left_of_its_own_address_never_counts(
 
 
 @given(peer=st.text(), header=st.none() | st.text())
-def test_nothing_raises(peer: str, header: str | None) -> None:
+def test_no_address_or_header_raises(peer: str, header: str | None) -> None:
     client_address(peer, header, PROXIES)
     source_of(peer)
     PROXIES.contains(peer)
@@ -98,5 +100,5 @@ def test_a_bad_network_is_named(bad: str) -> None:
         ("local", "local"),
     ],
 )
-def test_source_of(address: str, source: str) -> None:
+def test_hosts_of_one_ipv6_network_are_one_source(address: str, source: str) -> None:
     assert source_of(address) == source

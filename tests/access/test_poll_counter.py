@@ -13,8 +13,7 @@ from app.access.poll_counter import PollCount, PollCounter, append_polls
 from app.access.principal import LOCAL, Role
 from app.http.paging import Page
 from app.storage import Storage
-
-from .conftest import START
+from tests.clock import NOW
 
 HOUR = datetime(2026, 4, 17, 0, 0, tzinfo=UTC)
 
@@ -56,10 +55,10 @@ def test_every_poll_is_in_exactly_one_row(polls: list[tuple[str, int, bool]]) ->
 @pytest.mark.anyio
 async def test_counts_become_audit_entries(storage: Storage, gatekeeper: Gatekeeper) -> None:
     record, _ = await gatekeeper.issue(
-        role=Role.PARTNER, subject="cisco", expires=None, site=None, actor="local (root)", now=START
+        role=Role.PARTNER, subject="cisco", expires=None, site=None, actor="local (root)", now=NOW
     )
     counts = [PollCount(record.id, HOUR, 59), PollCount(LOCAL.key_id, HOUR, 1)]
-    await storage.write(lambda db: append_polls(db, counts, START))
+    await storage.write(lambda db: append_polls(db, counts, NOW))
     entries = await storage.read(lambda db: audit_store.read(db, Page(10, None), action="rules.unchanged"))
     assert [(entry.actor, entry.target, entry.detail["polls"]) for entry in entries] == [
         ("local", "local", 1),

@@ -30,8 +30,9 @@ from app.access.signing_key_routes import signing_key_handlers
 from app.http.envelope import AnyRequest
 from app.storage import Storage
 from app.web.application import serve_handlers
+from tests.clock import Clock
 
-from .conftest import Clock, open_gatekeeper
+from .conftest import open_gatekeeper
 
 LOCAL = {"x-test-local": "1", "x-threatcloud-operator": "ro<o>t"}
 Json = dict[str, Any]
@@ -172,8 +173,8 @@ def test_only_admins_reach_the_admin_routes(server: Server) -> None:
 
 def test_the_life_of_a_key(server: Server) -> None:
     key = server.issue("agent", "agent-7", site="berlin", expires="90d")
-    assert key["expires_at"] == "2026-07-16T00:03:42.000Z"
-    assert key["issued_at"] == "2026-04-17T00:03:42.124Z"
+    assert key["expires_at"] == "2026-07-16T10:30:00.000Z"
+    assert key["issued_at"] == "2026-04-17T10:30:00.124Z"
     assert server.client.get("/agents", headers={"authorization": f"bearer {key['token']}"}).text == (
         f"agent-7 (key {key['id']})"
     )
@@ -183,7 +184,7 @@ def test_the_life_of_a_key(server: Server) -> None:
     assert "token" not in answer["data"]
     status, answer = server.local("DELETE", f"/api/admin/keys/{key['id']}")
     assert status == 200
-    assert answer["data"]["revoked_at"] == "2026-04-17T00:03:42.124Z"
+    assert answer["data"]["revoked_at"] == "2026-04-17T10:30:00.124Z"
     status, answer = server.ask("GET", "/agents", key["token"])
     assert (status, answer["ok"], answer["detail"]) == (401, False, {"reason": "revoked"})
     assert 'error="invalid_token"' in server.headers["www-authenticate"]
@@ -273,7 +274,7 @@ def test_a_stock_guard_registers_itself(server: Server) -> None:
     assert "[access]" in answer["error"]
 
 
-def test_who_may_read(server: Server) -> None:
+def test_readers_are_local_or_have_any_key(server: Server) -> None:
     assert server.client.get("/readers").text == "anonymous"
     assert server.ask("GET", "/readers", x_test_address="192.0.2.9")[0] == 401
     assert server.ask("GET", "/readers", token="junk")[0] == 401
@@ -329,14 +330,14 @@ def test_the_audit_log_over_http(server: Server) -> None:
     _, log = server.local("GET", "/api/audit-log?limit=1")
     entry = log["data"][0]
     assert (entry["actor"], entry["action"]) == (f"chief (key {admin['id']})", "key.issue")
-    assert (entry["address"], entry["at"]) == ("192.0.2.9", "2026-04-17T01:03:42.124Z")
+    assert (entry["address"], entry["at"]) == ("192.0.2.9", "2026-04-17T11:30:00.124Z")
     _, rest = server.local("GET", f"/api/audit-log?cursor={log['meta']['next']}")
     assert [entry["actor"] for entry in rest["data"]] == ["local (root)"]
     for query, count in [
         ("actor=chief", 1),
         ("action=key.issue", 2),
         ("action=key.revoke", 0),
-        ("since=2026-04-17T01:00:00Z", 1),
+        ("since=2026-04-17T11:00:00Z", 1),
         ("since=2026-04-18", 0),
     ]:
         assert len(server.local("GET", f"/api/audit-log?{query}")[1]["data"]) == count, query

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import jwt
@@ -17,15 +17,18 @@ from hypothesis import strategies as st
 
 from app.access.principal import Role
 from app.access.tokens import MAX_LENGTH, TYPE, BadToken, Claims, decode_token, encode_token
+from tests.clock import NOW
 
-NOW = datetime(2026, 4, 17, 0, 3, 42, tzinfo=UTC)
+SECOND = NOW.replace(microsecond=0)
+"""Tokens say instants in whole seconds."""
+
 ISSUER = "urn:threatcloud:6f1c"
 OURS = Ed25519PrivateKey.generate()
 OTHER = Ed25519PrivateKey.generate()
 KEYS: dict[str, Ed25519PublicKey] = {"access-1": OURS.public_key(), "access-2": OTHER.public_key()}
 CLAIMS: dict[str, Any] = {
     "aud": "threatcloud",
-    "iat": int(NOW.timestamp()),
+    "iat": int(SECOND.timestamp()),
     "iss": ISSUER,
     "jti": "3f2a9c0d11e2b3a4",
     "role": "agent",
@@ -34,11 +37,11 @@ CLAIMS: dict[str, Any] = {
 HEADER = {"alg": "EdDSA", "kid": "access-1", "typ": TYPE}
 
 
-def decode(token: str, now: datetime = NOW) -> Claims:
+def decode(token: str, now: datetime = SECOND) -> Claims:
     return decode_token(token, KEYS.get, ISSUER, now)
 
 
-def refused(token: str, now: datetime = NOW) -> str:
+def refused(token: str, now: datetime = SECOND) -> str:
     with pytest.raises(BadToken) as caught:
         decode(token, now)
     assert len(token) < 40 or token not in str(caught.value)
@@ -60,7 +63,7 @@ def good(expires_at: datetime | None = None) -> str:
         key_id="3f2a9c0d11e2b3a4",
         role=Role.AGENT,
         subject="agent-7",
-        issued_at=NOW,
+        issued_at=SECOND,
         expires_at=expires_at,
         issuer=ISSUER,
         private_key=OURS,
@@ -69,8 +72,8 @@ def good(expires_at: datetime | None = None) -> str:
 
 
 def test_reads_back_what_was_encoded() -> None:
-    end = NOW + timedelta(days=90)
-    assert decode(good(end)) == Claims("3f2a9c0d11e2b3a4", Role.AGENT, "agent-7", NOW, end, "access-1")
+    end = SECOND + timedelta(days=90)
+    assert decode(good(end)) == Claims("3f2a9c0d11e2b3a4", Role.AGENT, "agent-7", SECOND, end, "access-1")
     assert decode(good()).expires_at is None
 
 
@@ -79,9 +82,9 @@ def test_the_forged_baseline_is_accepted() -> None:
 
 
 def test_expiry_has_no_leeway() -> None:
-    token = good(NOW + timedelta(hours=1))
-    assert decode(token, NOW + timedelta(minutes=59, seconds=59, milliseconds=999))
-    assert refused(token, NOW + timedelta(hours=1)) == "expired"
+    token = good(SECOND + timedelta(hours=1))
+    assert decode(token, SECOND + timedelta(minutes=59, seconds=59, milliseconds=999))
+    assert refused(token, SECOND + timedelta(hours=1)) == "expired"
 
 
 def test_alg_none_is_refused() -> None:

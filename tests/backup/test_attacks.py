@@ -8,7 +8,6 @@ import tarfile
 import tracemalloc
 import zlib
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,8 @@ from app.backup.restore import RestoreOptions, restore_backup, unpack_and_verify
 from app.signing.keys import SigningKeys
 from tests.backup.conftest import Origin
 from tests.backup.forge import Forge, Item, plain_file, resealed, sealed, tar_of
+from tests.clock import NOW
 
-NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 SAMPLES = 60
 
 

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -16,9 +16,9 @@ from app.backup.catalog import BackupFile, check_label, list_backup_files, next_
 from app.backup.create import BackupSource, create_backup
 from app.backup.policy import BackupError, BackupPolicy
 from tests.backup.conftest import Origin
+from tests.clock import NOW
 from tests.needs import lacking, need_root
 
-START = datetime(2026, 11, 1, tzinfo=UTC)
 labels = st.none() | st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,20}", fullmatch=True)
 runs = st.lists(st.tuples(labels, st.booleans(), st.integers(-100_000, 100_000)), min_size=1, max_size=30)
 
@@ -28,7 +28,7 @@ def fill(folder: Path, made: list[tuple[str | None, bool, int]]) -> list[str]:
     names = []
     for label, encrypted, seconds in made:
         name = next_name(
-            list_backup_files(folder), label, START + timedelta(seconds=seconds), encrypted=encrypted
+            list_backup_files(folder), label, NOW + timedelta(seconds=seconds), encrypted=encrypted
         )
         (folder / name).touch()
         names.append(name)
@@ -123,7 +123,7 @@ def test_a_disk_that_fills_up_meanwhile(origin: Origin, disk: Path, monkeypatch:
     for recipients in ((), (origin.recipient,)):
         policy = BackupPolicy(folder=str(disk), recipients=recipients)
         with pytest.raises(BackupError, match="No space left"):
-            create_backup(BackupSource(state, None), None, policy, None, START)
+            create_backup(BackupSource(state, None), None, policy, None, NOW)
         assert [path.name for path in disk.iterdir()] == ["filler"]
         assert not list(state.glob(".*"))
         assert "No space left" in json.loads((state / "backup.json").read_text())["failed"]["why"]

@@ -6,7 +6,6 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,9 @@ from app.storage.lock import ProcessLock
 from app.storage.migrate import copy_database
 from app.storage.swap import is_swap_pending
 from tests.backup.conftest import Origin
+from tests.clock import NOW
 from tests.needs import need_root
 
-NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 CHANGES = {"os.rename", "os.mkdir", "os.rmdir", "os.remove", "os.truncate", "os.chmod"}
 """What Python tells its audit hooks before it changes a folder; opening a file for writing comes on top."""
 

@@ -1,19 +1,14 @@
-"""What every consensus test stands on."""
+"""A consensus for each test."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from .world import World, opened
+from tests.consensus.harness import ConsensusHarness
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with opened(tmp_path) as here:
-        yield here
+async def harness(tmp_path: Path) -> AsyncIterator[ConsensusHarness]:
+    async with ConsensusHarness.opened(tmp_path) as opened:
+        yield opened

@@ -8,14 +8,17 @@ import pytest
 from app.consensus.errors import UnusableText
 from app.consensus.parsing import RuleParser, parse_text
 from app.sandbox import Sandbox
-
-from .world import DRAFT, rule
+from tests.consensus.harness import DRAFT
+from tests.example_rules import short_rule_text
 
 
 def test_a_rule_belongs_to_the_variant_of_its_detection() -> None:
-    mine, yours = parse_text(rule()), parse_text(rule("ATR-2026-90002", title="Another title"))
+    mine, yours = (
+        parse_text(short_rule_text()),
+        parse_text(short_rule_text("ATR-2026-90002", title="Another title")),
+    )
     assert mine.problems == ()
-    assert mine.variant == yours.variant != parse_text(rule(pattern="other")).variant
+    assert mine.variant == yours.variant != parse_text(short_rule_text(pattern="other")).variant
 
 
 def test_a_draft_request_of_a_stock_guard_is_kept_as_evidence() -> None:
@@ -31,7 +34,11 @@ def test_json_that_is_no_plain_yaml_is_a_draft_all_the_same(payload: str) -> Non
 
 
 def test_yaml_without_agent_source_is_a_draft_with_its_reason() -> None:
-    assert [p for p in parse_text(rule(agent_source=False)).problems if p.startswith("agent_source.type: ")]
+    assert [
+        p
+        for p in parse_text(short_rule_text(agent_source=False)).problems
+        if p.startswith("agent_source.type: ")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -59,12 +66,12 @@ def test_a_known_text_costs_nothing_and_a_refused_one_stays_refused(tmp_path: Pa
     async def scenario() -> None:
         sandbox = Sandbox(5.0)
         reader = RuleParser(sandbox)
-        first = await reader.read(rule())
+        first = await reader.read(short_rule_text())
         with pytest.raises(UnusableText, match="YAML mapping"):
             await reader.read("- a")
         await sandbox.close()
         reader._sandbox = None  # type: ignore[assignment]  # any further call to it fails
-        assert await reader.read(rule()) == first
+        assert await reader.read(short_rule_text()) == first
         with pytest.raises(UnusableText, match="YAML mapping"):
             await reader.read("- a")
 

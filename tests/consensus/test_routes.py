@@ -22,8 +22,9 @@ from app.sandbox import Sandbox
 from app.signing.keys import SigningKeys
 from app.storage import Storage
 from app.web.application import serve_handlers
-
-from .world import DRAFT, START, rule
+from tests.clock import NOW
+from tests.consensus.harness import DRAFT
+from tests.example_rules import short_rule_text
 
 Json = dict[str, Any]
 PROPOSALS = "/api/atr-proposals"
@@ -33,14 +34,14 @@ class Server:
     """The consensus routes and a key for everybody who is named."""
 
     def __init__(self, state: Path) -> None:
-        self.now = START
+        self.now = NOW
         self.published: list[str] = []
         self.tokens: dict[str, str] = {}
 
         @asynccontextmanager
         async def lifespan(app: Litestar) -> Any:
             storage, sandbox = Storage(state), Sandbox(5.0)
-            keys = SigningKeys.open(state, START)
+            keys = SigningKeys.open(state, NOW)
             issuer = await storage.write(issuer_of)
             gatekeeper = Gatekeeper(storage, keys, AccessPolicy(), LimitPolicy(), issuer)
             for role in Role:
@@ -51,7 +52,7 @@ class Server:
                         expires=None,
                         site=None,
                         actor="test",
-                        now=START,
+                        now=NOW,
                     )
                     self.tokens[f"{role}-{number}"] = token
             app.state.gatekeeper = gatekeeper
@@ -89,7 +90,7 @@ class Server:
     ) -> tuple[int, Json]:
         body = {
             "patternHash": pattern_hash,
-            "ruleContent": text or rule(),
+            "ruleContent": text or short_rule_text(),
             "llmProvider": "ollama",
             "llmModel": "llama3",
             "selfReviewVerdict": "{}",
@@ -129,7 +130,7 @@ def test_a_client_id_is_never_an_identity(server: Server) -> None:
     for client_id in ("one", "two", "three" * 100):
         body = {
             "patternHash": "hash-1",
-            "ruleContent": rule(),
+            "ruleContent": short_rule_text(),
             "llmProvider": "p",
             "llmModel": "m",
             "selfReviewVerdict": "v",
@@ -191,7 +192,7 @@ def test_the_list_pages_filters_and_says_what_waits_for_a_reviewer(server: Serve
 
 def test_a_reviewer_sees_texts_side_by_side_and_why(server: Server) -> None:
     for number, pattern in enumerate(("signing key", "signing.key", "the signing")):
-        server.propose(number, rule(pattern=pattern))
+        server.propose(number, short_rule_text(pattern=pattern))
     _, shown = server.ask("reviewer-0", "GET", f"{PROPOSALS}/hash-1")
     assert len(shown["data"]["variants"]) == shown["data"]["variantsTotal"] == 3
     assert {v["counted"] for v in shown["data"]["variants"]} == {1}
@@ -209,10 +210,12 @@ def test_decisions_over_http_end_to_end(server: Server) -> None:
     for number in range(3):
         server.propose(number, DRAFT)
     path = f"{PROPOSALS}/hash-1"
-    status, body = server.ask("reviewer-0", "POST", f"{path}/text", {"ruleContent": rule(agent_source=False)})
+    status, body = server.ask(
+        "reviewer-0", "POST", f"{path}/text", {"ruleContent": short_rule_text(agent_source=False)}
+    )
     assert (status, body["detail"]["field"]) == (400, "ruleContent")
     assert any("agent_source" in reason for reason in body["detail"]["reasons"])
-    assert server.ask("reviewer-0", "POST", f"{path}/text", {"ruleContent": rule()})[0] == 200
+    assert server.ask("reviewer-0", "POST", f"{path}/text", {"ruleContent": short_rule_text()})[0] == 200
     server.ask("admin-0", "POST", "/api/admin/promote")
     assert server.ask("reviewer-0", "POST", f"{path}/withdraw", {"reason": "broad"})[0] == 200
     assert server.published[-1] == "hash-1 withdrawn"

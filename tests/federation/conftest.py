@@ -9,11 +9,6 @@ from tests.federation.harness import FederationHarness, harness_in
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 async def harness(tmp_path: Path) -> AsyncIterator[FederationHarness]:
     async with harness_in(tmp_path) as made:
         yield made

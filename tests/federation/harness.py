@@ -4,7 +4,7 @@ import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ from app.federation.status import PullResult, UpstreamStatus
 from app.federation.upstream import DirectoryUpstream, Upstream
 from app.http.paging import Page
 from app.storage import Storage
+from tests.clock import NOW
 from tests.example_rules import rule_text
 
-START = datetime(2026, 11, 21, 12, tzinfo=UTC)
 IDS = [f"ATR-2026-{number:05d}" for number in range(1, 11)]
 
 
@@ -53,7 +53,7 @@ class FederationHarness:
     storage: Storage
     federation: Federation = field(init=False)
     upstreams: list[Upstream] = field(default_factory=list)
-    now: datetime = START
+    now: datetime = NOW
     published: list[str] = field(default_factory=list)
     hold: str | None = None
 

@@ -38,7 +38,9 @@ def upstream(include: Filter | None = None, exclude: Filter | None = None) -> Di
         (None, Filter(), None),
     ],
 )
-def test_filters(include: Filter | None, exclude: Filter | None, reason: str | None) -> None:
+def test_a_rule_is_kept_out_with_every_reason_that_holds(
+    include: Filter | None, exclude: Filter | None, reason: str | None
+) -> None:
     configured = upstream(include, exclude)
     assert excluded_because(configured, RULE) == reason
     assert has_filters(configured) == (include is not None or exclude is not None)

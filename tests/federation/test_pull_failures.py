@@ -12,8 +12,9 @@ from sqlite_utils import Database
 
 from app.federation.upstream import LiveUpstream
 from app.http.timestamps import from_text
+from tests.clock import NOW
 from tests.example_rules import rule_text
-from tests.federation.harness import IDS, START, FederationHarness, harness_in
+from tests.federation.harness import IDS, FederationHarness, harness_in
 from tests.federation.simulator import Fault, Simulator
 from tests.server import REPOSITORY
 
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def simulator() -> Iterator[Simulator]:
-    with Simulator(start=START) as running:
+    with Simulator(start=NOW) as running:
         running.rules = {rule_id: rule_text(rule_id) for rule_id in IDS}
         yield running
 
@@ -211,7 +212,7 @@ async def test_a_crash_before_the_last_transaction_leaves_what_was_served(tmp_pa
         assert await harness.count("rule_text") == 11
         assert set(await harness.served()) == {*IDS}
         assert "Another title" not in (await harness.served()).values()
-        harness.now = START + timedelta(hours=1)
+        harness.now = NOW + timedelta(hours=1)
         result = await harness.pull()
         assert (result.changed, result.withdrawn) == (1, 1)
 

@@ -25,8 +25,8 @@ from app.rules.store import put_text
 from app.rules.validate import Profile
 from app.storage.connection import open_writer
 from app.storage.migrate import migrate
+from tests.clock import NOW
 from tests.example_rules import rule_text
-from tests.federation.harness import START
 
 IDS = [f"ATR-2026-{number:05d}" for number in range(1, 5)]
 Offered = tuple[int, Source]
@@ -61,7 +61,7 @@ class Upstream(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="upstream-"))
         self.db = open_writer(self.folder / "t.db")
         migrate(self.db, self.folder / "t.db")
-        self.now = START
+        self.now = NOW
         self.configured = DirectoryUpstream(name="atr", path="/rules")
         store.sync_rows(self.db, [self.configured])
         self.offered = offered

@@ -1,13 +1,13 @@
 """When an upstream is pulled next, for any chance."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.federation.schedule import MAX_RETRY_AFTER, is_due, next_pull, stale_after
+from tests.clock import NOW
 
-NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 everys = st.integers(10, 30 * 86_400)
 chances = st.floats(0, 1, exclude_max=True)
 patiences = st.none() | st.floats(0, 1e9)

@@ -16,11 +16,11 @@ from app.federation.service import Federation
 from app.federation.upstream import BundleUpstream
 from app.http.paging import Page
 from app.http.timestamps import from_text
-from app.rules.inspect import inspect_text
-from app.rules.store import put_text, rules_with_id, store_rule
-from app.rules.validate import Profile
+from app.rules.store import rules_with_id
+from tests.clock import NOW, NOW_TEXT
+from tests.database import put_rule
 from tests.example_rules import rule_text
-from tests.federation.harness import IDS, START, FederationHarness
+from tests.federation.harness import IDS, FederationHarness
 
 pytestmark = pytest.mark.anyio
 TITLE = "Asks for the tool registry's signing key"
@@ -65,8 +65,8 @@ async def test_a_pull_with_nothing_new_publishes_and_audits_nothing(harness: Fed
     status = await harness.status()
     assert (status.state, status.rules) == ("ok", 10)
     assert (status.stale_seconds or 0) < 10
-    assert from_text(status.last_success or "") >= START + timedelta(minutes=2)
-    assert from_text(status.last_change or "") < START + timedelta(minutes=2)
+    assert from_text(status.last_success or "") >= NOW + timedelta(minutes=2)
+    assert from_text(status.last_change or "") < NOW + timedelta(minutes=2)
 
 
 async def test_a_file_that_was_only_touched_is_no_change(harness: FederationHarness) -> None:
@@ -428,19 +428,11 @@ async def test_two_upstreams_may_offer_one_id(harness: FederationHarness) -> Non
 
 
 async def test_upstream_gets_its_id_back_from_a_community_rule(harness: FederationHarness) -> None:
-    def squat(db: Any) -> None:
-        digest = put_text(db, inspect_text(rule_text(IDS[0]), profile=Profile.PUBLISHED), rule_text(IDS[0]))
-        store_rule(
-            db,
-            origin="community",
-            rule_id=IDS[0],
-            digest=digest,
-            state="active",
-            at="2026-11-20T00:00:00.000Z",
-            pattern_hash="0123456789abcdef",
+    await harness.storage.write(
+        lambda db: put_rule(
+            db, IDS[0], rule_text(IDS[0]), origin="community", pattern_hash="0123456789abcdef"
         )
-
-    await harness.storage.write(squat)
+    )
     harness.rules().offer(IDS[:1])
     await harness.pull()
     rules = await harness.storage.read(lambda db: rules_with_id(db, IDS[0]))
@@ -538,7 +530,7 @@ async def test_a_text_that_an_overlay_entry_names_is_kept(
             db.execute(
                 f"INSERT INTO overlay (id, rule_id, action, {column}, owner, reason, created_at, declared)"
                 f" SELECT {column!r}, rule_id, 'pin', digest, 'rita', 'r', ?, 'api' FROM rule WHERE rule_id = ?",
-                ["2026-11-21T12:00:00.000Z", IDS[0]],
+                [NOW_TEXT, IDS[0]],
             ).rowcount
         )
     )

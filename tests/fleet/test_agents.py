@@ -21,7 +21,7 @@ from app.fleet.agents import (
 )
 from app.http.timestamps import to_text
 from app.privacy.anonymisation import Pseudonyms
-from tests.database import NOW
+from tests.clock import NOW
 
 DAY = timedelta(days=1)
 PSEUDONYMS = Pseudonyms(b"k" * 32)

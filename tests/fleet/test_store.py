@@ -27,7 +27,8 @@ from app.fleet.store import (
 )
 from app.http.paging import Page
 from app.http.timestamps import to_text
-from tests.database import NOW, enrol, fresh
+from tests.clock import NOW
+from tests.database import enrol, fresh
 
 
 class Terms(TypedDict):

@@ -116,7 +116,7 @@ def test_a_set_and_its_changes_are_carried_over(outside: Server, inside: Server,
     assert status["version"].startswith(f"serial {serial(outside)}, exported ")
 
 
-def test_receipts(outside: Server, inside: Server, tmp_path: Path) -> None:
+def test_a_receipt_proves_which_bundle_was_imported(outside: Server, inside: Server, tmp_path: Path) -> None:
     full = exported(outside, tmp_path, "full.tcbundle")
     receipt, key = tmp_path / "receipt.jwt", tmp_path / "inside.pem"
     printed = inside.cli("bundle", "import", str(full), "--receipt", str(receipt)).stdout

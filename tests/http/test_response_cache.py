@@ -18,11 +18,6 @@ from app.storage import Storage, StorageUnavailable
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class CachedNumber:
     """A cache of a number that the test sets, how often it was loaded, and a clock that only moves when the test or a
     load (by `cost` seconds) moves it."""

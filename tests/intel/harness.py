@@ -25,7 +25,8 @@ from app.privacy.retention import Retention
 from app.privacy.subjects import Subjects
 from app.sandbox import Sandbox
 from app.storage import Storage
-from tests.database import NOW, enrol
+from tests.clock import NOW
+from tests.database import enrol
 
 NAMES = Pseudonyms(b"s" * 32)
 POLICY = ConsensusPolicy()

@@ -16,13 +16,9 @@ from app.intel.skills.recount import NAMES_A_CALL
 from app.intel.skills.store import NewVote
 from app.intel.skills.verdict_store import count_skill, is_still_there
 from app.sandbox import SandboxError
-from tests.database import NOW, enrol
+from tests.clock import NOW
+from tests.database import enrol
 from tests.intel.harness import ADMIN, ALL_LISTED, NOTHING_LISTED, POLICY, IntelHarness
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture

@@ -1,169 +1,24 @@
 """Overlay entries in a real database: made, declared, settled, compared, ended."""
 
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
-from sqlite_utils import Database
 
-from app.access import audit_store
 from app.access.principal import Actor
 from app.config import Config, ConfigError, load_config
-from app.http.paging import Page
-from app.http.timestamps import to_text
-from app.overlay.config import Overlay
-from app.overlay.entries import OverlayDecision, recompute_overlay
 from app.overlay.errors import EntryRefused, ReplacementRefused, UnknownEntry
-from app.overlay.resolve import OverlayAction
-from app.overlay.service import Overlays
 from app.overlay.store import entries
-from app.overlay.views import OverlayEntrySummary
-from app.publication.store import effective_members
 from app.rules.inspect import inspect_text
-from app.rules.store import put_text, store_rule, withdraw
 from app.rules.validate import Profile
-from app.sandbox import Sandbox
-from app.storage import Storage
+from tests.clock import NOW
+from tests.database import put_rule
 from tests.example_rules import rule_text
+from tests.overlay.harness import RULE, OverlayHarness
 
-NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-RULE = "ATR-2026-00001"
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-class OverlayHarness:
-    """A database with upstreams' rules in it, and the entries on top of them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.storage = Storage(folder)
-        self.sandbox = Sandbox(5.0)
-        self.published: list[str] = []
-        self.versions = 0
-        self.overlays = self.configured("")
-
-    async def close(self) -> None:
-        await self.sandbox.close()
-        await self.storage.close()
-
-    def configured(self, text: str) -> Overlays:
-        """The entries as a server with this configuration has them."""
-        path = self.folder / "config.toml"
-        path.write_text(text)
-        declared: tuple[Overlay, ...] = load_config(path, {}).overlay
-        self.overlays = Overlays(self.storage, self.sandbox, declared, self._publish)
-        return self.overlays
-
-    async def _publish(self, reason: str) -> None:
-        self.published.append(reason)
-
-    async def upstream_says(
-        self, text: str, *, name: str = "atr", label: str = "", excluded: str | None = None
-    ) -> str:
-        """An upstream brings this text, as a pull would; returns its digest."""
-        self.versions += 1
-        version, at = self.versions, to_text(NOON)
-
-        def work(db: Database) -> str:
-            looked = inspect_text(text, profile=Profile.PUBLISHED)
-            assert looked.facts is not None
-            digest = put_text(db, looked, text)
-            db.conn.execute(
-                "INSERT INTO upstream_version (id, upstream, label, digest, total, first_seen, last_seen)"
-                " VALUES (?, ?, ?, '', 1, ?, ?)",
-                [version, name, label or str(version), at, at],
-            )
-            rule_id = looked.facts.rule_id
-            db.conn.execute("INSERT INTO upstream_rule VALUES (?, ?, ?, 'atr')", [version, rule_id, digest])
-            store_rule(
-                db,
-                origin=f"upstream:{name}",
-                rule_id=rule_id,
-                digest=digest,
-                state="active",
-                at=at,
-                source="atr",
-                version=version,
-            )
-            db.conn.execute(
-                "UPDATE rule SET excluded = ? WHERE origin = ? AND rule_id = ?",
-                [excluded, f"upstream:{name}", rule_id],
-            )
-            recompute_overlay(db, at)
-            return digest
-
-        return await self.storage.write(work)
-
-    async def upstream_drops(self, rule_id: str = RULE) -> None:
-        def work(db: Database) -> None:
-            withdraw(db, origin="upstream:atr", rule_id=rule_id, reason="dropped", at=to_text(NOON))
-            recompute_overlay(db, to_text(NOON))
-
-        await self.storage.write(work)
-
-    async def add(
-        self,
-        action: OverlayAction,
-        *,
-        text: str | None = None,
-        ends: timedelta | None = None,
-        now: datetime = NOON,
-        severity: str | None = None,
-        version: str | None = None,
-        rule_id: str = RULE,
-    ) -> OverlayEntrySummary:
-        decision = OverlayDecision(
-            rule_id=rule_id,
-            action=action,
-            owner="soc",
-            reason="test",
-            severity=severity,
-            version=version,
-            expires_at=to_text(now + ends) if ends is not None else None,
-        )
-        return await self.overlays.add(decision, text, Actor("admin", None, now))
-
-    async def served(self) -> dict[str, str]:
-        """`rule_id -> text` of what would be published."""
-
-        def read(db: Database) -> dict[str, str]:
-            return {
-                member.rule_id: db.execute(
-                    "SELECT text FROM rule_text WHERE digest = ?", [member.digest]
-                ).fetchone()[0]
-                for member in effective_members(db)
-            }
-
-        return await self.storage.read(read)
-
-    async def overlaid(self) -> list[str]:
-        """Rules that table `overlaid` names."""
-        rows = await self.storage.read(lambda db: db.execute("SELECT rule_id FROM overlaid").fetchall())
-        return [rule_id for (rule_id,) in rows]
-
-    async def listed(self, now: datetime = NOON) -> dict[str, OverlayEntrySummary]:
-        """Every entry by action."""
-        return {entry.action: entry for entry in await self.overlays.list_entries(now, None)}
-
-    async def actions(self) -> list[str]:
-        """What the audit log says, oldest first."""
-        found = await self.storage.read(lambda db: audit_store.read(db, Page(100, None)))
-        return [entry.action for entry in found][::-1]
-
-
-@pytest.fixture
-async def harness(tmp_path: Path) -> AsyncIterator[OverlayHarness]:
-    opened = OverlayHarness(tmp_path)
-    yield opened
-    await opened.close()
 
 
 async def test_a_disabled_rule_stays_out_through_updates_until_the_entry_is_removed(
@@ -176,12 +31,12 @@ async def test_a_disabled_rule_stays_out_through_updates_until_the_entry_is_remo
     await harness.upstream_says(rule_text(RULE, title="Better now"))
     assert await harness.served() == {}
     assert (await harness.listed())["disable"].base_moved
-    await harness.overlays.remove(made.id, "it is better now", Actor("admin", None, NOON))
+    await harness.overlays.remove(made.id, "it is better now", Actor("admin", None, NOW))
     assert await harness.served() == {RULE: rule_text(RULE, title="Better now")}
     assert await harness.actions() == ["overlay.add", "overlay.remove"]
     assert len(harness.published) == 2
     with pytest.raises(UnknownEntry):
-        await harness.overlays.remove(made.id, None, Actor("admin", None, NOON))
+        await harness.overlays.remove(made.id, None, Actor("admin", None, NOW))
 
 
 async def test_a_severity_is_served_in_the_text_and_follows_upstream(harness: OverlayHarness) -> None:
@@ -243,7 +98,7 @@ async def test_three_ways_show_who_changed_what(harness: OverlayHarness) -> None
     await harness.upstream_says(rule_text(RULE))
     made = await harness.add("replace", text=rule_text(RULE, severity="low", title="Ours"))
     await harness.upstream_says(rule_text(RULE, severity="critical", pattern="another pattern"))
-    shown = await harness.overlays.show(made.id, NOON)
+    shown = await harness.overlays.show(made.id, NOW)
     assert shown.base_moved
     assert shown.base_text == rule_text(RULE)
     assert shown.our_text == rule_text(RULE, severity="low", title="Ours")
@@ -257,7 +112,7 @@ async def test_a_severity_shows_what_it_makes_of_the_base(harness: OverlayHarnes
     await harness.upstream_says(rule_text(RULE))
     made = await harness.add("severity", severity="low")
     await harness.upstream_says(rule_text(RULE, severity="medium"))
-    shown = await harness.overlays.show(made.id, NOON)
+    shown = await harness.overlays.show(made.id, NOW)
     assert shown.our_text == rule_text(RULE, severity="low")
     assert shown.conflicts == ["severity"]
     assert [(c.before, c.after) for c in (*shown.theirs, *shown.ours)] == [
@@ -265,7 +120,7 @@ async def test_a_severity_shows_what_it_makes_of_the_base(harness: OverlayHarnes
         ("high", "low"),
     ]
     await harness.upstream_drops()
-    shown = await harness.overlays.show(made.id, NOON)
+    shown = await harness.overlays.show(made.id, NOW)
     assert (shown.state, shown.upstream_text, shown.theirs) == ("idle", None, [])
     assert await harness.overlaid() == []
 
@@ -310,25 +165,25 @@ async def test_opposites_are_refused_and_the_same_again_takes_the_place_of_the_o
 
 async def test_expiry_comes_with_time_and_publishes_once(harness: OverlayHarness) -> None:
     await harness.upstream_says(rule_text(RULE))
-    await harness.overlays.adopt(NOON)
+    await harness.overlays.adopt(NOW)
     await harness.add("disable", ends=HOUR)
     published = len(harness.published)
-    await harness.overlays.recompute(NOON + HOUR - timedelta(seconds=1))
+    await harness.overlays.recompute(NOW + HOUR - timedelta(seconds=1))
     assert await harness.served() == {}
     assert len(harness.published) == published
-    await harness.overlays.recompute(NOON + HOUR)
+    await harness.overlays.recompute(NOW + HOUR)
     assert await harness.served() == {RULE: rule_text(RULE)}
     assert len(harness.published) == published + 1
-    await harness.overlays.recompute(NOON + 2 * HOUR)
+    await harness.overlays.recompute(NOW + 2 * HOUR)
     assert len(harness.published) == published + 1
-    assert (await harness.listed(NOON + HOUR))["disable"].state == "expired"
-    await harness.add("enable", now=NOON + 2 * HOUR)  # what is over contradicts nothing
+    assert (await harness.listed(NOW + HOUR))["disable"].state == "expired"
+    await harness.add("enable", now=NOW + 2 * HOUR)  # what is over contradicts nothing
 
 
 async def test_what_ended_while_the_server_was_down_ends_at_its_start(harness: OverlayHarness) -> None:
     await harness.upstream_says(rule_text(RULE))
     await harness.add("disable", ends=HOUR)
-    await harness.configured("").adopt(NOON + 2 * HOUR)
+    await harness.configured("").adopt(NOW + 2 * HOUR)
     assert await harness.served() == {RULE: rule_text(RULE)}
 
 
@@ -342,11 +197,7 @@ async def test_an_entry_holds_for_every_upstream_that_has_the_rule(harness: Over
 async def test_local_and_community_rules_are_not_touched(harness: OverlayHarness) -> None:
     text = rule_text(RULE)
 
-    def work(db: Database) -> None:
-        digest = put_text(db, inspect_text(text, profile=Profile.PUBLISHED), text)
-        store_rule(db, origin="local", rule_id=RULE, digest=digest, state="active", at=to_text(NOON))
-
-    await harness.storage.write(work)
+    await harness.storage.write(lambda db: put_rule(db, RULE, text))
     assert (await harness.add("disable")).state == "idle"
     assert await harness.served() == {RULE: text}
 
@@ -360,28 +211,28 @@ async def test_the_configuration_declares_entries_that_nobody_else_can_change(
 ) -> None:
     await harness.upstream_says(rule_text(RULE))
     by_hand = await harness.add("disable")
-    await harness.configured(declared("disable") + declared("severity", 'severity = "low"')).adopt(NOON)
+    await harness.configured(declared("disable") + declared("severity", 'severity = "low"')).adopt(NOW)
     listed = await harness.listed()
     assert {entry.declared for entry in listed.values()} == {"config"}
     assert listed["disable"].id != by_hand.id
     with pytest.raises(EntryRefused, match=r"\[\[overlay\]\]"):
-        await harness.overlays.remove(listed["disable"].id, None, Actor("admin", None, NOON))
+        await harness.overlays.remove(listed["disable"].id, None, Actor("admin", None, NOW))
     with pytest.raises(EntryRefused, match=r"\[\[overlay\]\]"):
         await harness.add("severity", severity="high")
     with pytest.raises(EntryRefused, match="the configuration says disable"):
         await harness.add("enable")
     assert await harness.actions() == ["overlay.add", "overlay.declare"]
-    await harness.configured("").adopt(NOON)
+    await harness.configured("").adopt(NOW)
     assert await harness.listed() == {}
     assert await harness.served() == {RULE: rule_text(RULE)}
 
 
 async def test_a_command_with_another_configuration_takes_no_entry_away(harness: OverlayHarness) -> None:
     await harness.upstream_says(rule_text(RULE))
-    await harness.configured(declared("disable")).adopt(NOON)
-    await harness.configured("").adopt(NOON, withdraw=False)
+    await harness.configured(declared("disable")).adopt(NOW)
+    await harness.configured("").adopt(NOW, withdraw=False)
     assert await harness.served() == {}
-    await harness.configured("").adopt(NOON)
+    await harness.configured("").adopt(NOW)
     assert await harness.served() == {RULE: rule_text(RULE)}
 
 
@@ -389,7 +240,7 @@ async def test_what_contradicts_the_configuration_gives_way_to_it(harness: Overl
     await harness.upstream_says(rule_text(RULE))
     await harness.add("enable")
     await harness.add("severity", severity="low")
-    await harness.configured(declared("disable")).adopt(NOON)
+    await harness.configured(declared("disable")).adopt(NOW)
     assert {e.action: e.declared for e in (await harness.listed()).values()} == {
         "disable": "config",
         "severity": "api",
@@ -401,15 +252,15 @@ async def test_the_same_configuration_again_changes_nothing(harness: OverlayHarn
     text.write_text(rule_text(RULE, title="Ours"))
     config = declared("replace", f'text_file = "{text}"')
     first = await harness.upstream_says(rule_text(RULE))
-    await harness.configured(config).adopt(NOON)
+    await harness.configured(config).adopt(NOW)
     await harness.upstream_says(rule_text(RULE, title="Theirs"))
     before = await harness.storage.read(entries)
-    await harness.configured(config).adopt(NOON + HOUR)
+    await harness.configured(config).adopt(NOW + HOUR)
     assert await harness.storage.read(entries) == before
     assert before[0].base == first
     assert await harness.actions() == ["overlay.declare"]
     text.write_text(rule_text(RULE, title="Ours, after theirs"))
-    await harness.configured(config).adopt(NOON + 2 * HOUR)
+    await harness.configured(config).adopt(NOW + 2 * HOUR)
     listed = (await harness.listed())["replace"]
     assert (listed.id, listed.base_moved) == (before[0].id, False)
     assert await harness.served() == {RULE: rule_text(RULE, title="Ours, after theirs")}
@@ -424,7 +275,7 @@ async def test_a_bad_text_file_is_reported_and_does_no_harm(
         text.write_bytes(content)
     await harness.upstream_says(rule_text(RULE))
     config = declared("replace", f'text_file = "{text}"') + declared("severity", 'severity = "low"')
-    await harness.configured(config).adopt(NOON)
+    await harness.configured(config).adopt(NOW)
     listed = await harness.listed()
     assert (listed["replace"].state, listed["severity"].state) == ("unusable", "active")
     assert listed["replace"].problem is not None
@@ -433,17 +284,17 @@ async def test_a_bad_text_file_is_reported_and_does_no_harm(
 
 async def test_a_declared_pin_finds_its_text_when_upstream_brings_it(harness: OverlayHarness) -> None:
     config = declared("pin") + declared("pin", 'version = "4.0.0"', "ATR-2026-00002")
-    await harness.configured(config).adopt(NOON)
+    await harness.configured(config).adopt(NOW)
     assert {entry.state for entry in (await harness.listed()).values()} == {"idle"}
     await harness.upstream_says(rule_text(RULE), label="4.0.0")
     await harness.upstream_says(rule_text("ATR-2026-00002"), label="4.0.0")
-    await harness.overlays.recompute(NOON)
+    await harness.overlays.recompute(NOW)
     await harness.upstream_says(rule_text(RULE, title="Another"), label="4.1.0")
     await harness.upstream_says(rule_text("ATR-2026-00002", title="Another"), label="4.1.0")
     assert await harness.served() == {i: rule_text(i) for i in (RULE, "ATR-2026-00002")}
     # Nor does a start forget what was pinned, when the version is no longer kept.
     await harness.storage.write(lambda db: db.execute("DELETE FROM upstream_rule") and None)
-    await harness.configured(config).adopt(NOON + HOUR)
+    await harness.configured(config).adopt(NOW + HOUR)
     assert await harness.served() == {i: rule_text(i) for i in (RULE, "ATR-2026-00002")}
 
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from app.http.timestamps import from_text
 from app.privacy.anonymisation import Pseudonyms, bounded, masked_address, reported_hour, to_hour
+from tests.clock import NOW
 
 NAMES = Pseudonyms(b"s" * 32)
-NOW = datetime(2026, 4, 17, 10, 42, 7, 124000, tzinfo=UTC)
 addresses = st.ip_addresses()
 
 

@@ -11,13 +11,8 @@ from app.intel.personal_data import all_personal_data
 from app.intel.reports.events import Cleaner, GuardEvent
 from app.intel.reports.service import ReceivedEvents
 from app.privacy.policy import RetentionPolicy
-from tests.database import NOW
+from tests.clock import NOW
 from tests.intel.harness import ADMIN, ALL_LISTED, NAMES, NOTHING_LISTED, POLICY, IntelHarness
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture

@@ -12,13 +12,8 @@ from app.consensus.submission import Submission, record
 from app.consensus.votes import Voter
 from app.http.timestamps import to_text
 from app.intel.personal_data import all_personal_data
-from tests.database import NOW
+from tests.clock import NOW
 from tests.intel.harness import ADMIN, EVIL, NOTHING_LISTED, POLICY, IntelHarness
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture

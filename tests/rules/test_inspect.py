@@ -12,7 +12,7 @@ from app.rules.validate import Profile
 from tests.example_rules import rule_text
 
 
-def test_a_whole_rule() -> None:
+def test_a_whole_rule_is_inspected_without_remarks() -> None:
     text = rule_text()
     found = inspect_text(text, profile=Profile.PUBLISHED)
     assert found.text_digest == text_digest(text)

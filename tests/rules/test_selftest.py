@@ -59,7 +59,7 @@ def test_a_case_that_names_a_field_is_held_to_it() -> None:
     assert run_selftest(_doc("any", named, "content"), checks).fired == 1
 
 
-def test_any_and_all() -> None:
+def test_any_needs_one_condition_and_all_needs_each() -> None:
     cases = {"true_positives": ["x"], "true_negatives": [{"input": "y"}]}
     checks = [lambda text: text == "x", lambda text: text == "y"]
     assert run_selftest(_doc("any", cases, "a", "b"), checks).failures == (

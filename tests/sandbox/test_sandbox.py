@@ -12,11 +12,6 @@ from tests.sandbox import work
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 async def test_results_come_back_typed_and_to_their_callers() -> None:
     sandbox = Sandbox(10)
     texts = [rule_text(f"ATR-2026-{number:05}") for number in range(100)]

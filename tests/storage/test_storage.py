@@ -23,12 +23,6 @@ from app.storage.lock import ProcessLock, lock_holder
 from app.storage.schema import MIGRATIONS
 from tests.needs import need_root
 
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 pytestmark = pytest.mark.anyio
 
 

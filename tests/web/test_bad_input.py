@@ -49,20 +49,8 @@ ROUTES = [
     Route("POST", "/api/rule-feedback", "agent", {"ruleId": "none", "isTruePositive": False}, 404),
     Route("POST", "/api/atr-feedback/settle", "reviewer", {"ruleId": "none", **REASON}, 404),
     Route("POST", "/api/clients/register", "", {"clientId": "host-0815-4711"}, 201),
-    Route(
-        "POST",
-        "/api/admin/keys",
-        "admin",
-        {"role": "agent", "subject": "web-good", "expires": "1d", "site": "hq"},
-        201,
-    ),
-    Route(
-        "POST",
-        "/api/admin/partner-keys",
-        "admin",
-        {"partnerName": "web-good", "issuedBy": "us", "expires": "1d"},
-        201,
-    ),
+    Route("POST", "/api/admin/keys", "admin", KEY, 201),
+    Route("POST", "/api/admin/partner-keys", "admin", PARTNER_KEY, 201),
     Route("POST", "/api/admin/rules/import", "admin", {"rules": [{"name": "a.yaml", "text": RULE}]}),
     Route("POST", "/api/admin/rules/ATR-2026-90001/withdraw", "admin", REASON),
     Route("PATCH", "/api/atr-proposals", "reviewer", {"patternHash": KNOWN, "action": "approve", **REASON}),
@@ -403,7 +391,7 @@ BAD_SINCE = [
 
 
 @pytest.mark.parametrize("since", BAD_SINCE, ids=lambda text: ascii(text)[:40])
-def test_a_bad_since(since: str, server: Server, clients: dict[str, httpx.Client]) -> None:
+def test_a_bad_since_is_refused(since: str, server: Server, clients: dict[str, httpx.Client]) -> None:
     with nothing_kept(server):
         for path in ("/api/atr-rules", "/api/rules", "/api/atr-rules/live", "/api/audit-log"):
             refused(clients["admin"].get(path, params={"since": since}), 400, "since")
@@ -412,7 +400,7 @@ def test_a_bad_since(since: str, server: Server, clients: dict[str, httpx.Client
 @pytest.mark.parametrize(
     "since", ["1970-01-01T00:00:00.000Z", "0001-01-01", "2026-04-17T00:03:42+00:00", "9999-12-31T23:59:59Z"]
 )
-def test_a_good_since(since: str, clients: dict[str, httpx.Client]) -> None:
+def test_a_good_since_is_accepted(since: str, clients: dict[str, httpx.Client]) -> None:
     for path in ("/api/atr-rules", "/api/rules"):
         accepted(clients["agent"].get(path, params={"since": since}))
         accepted(clients["agent"].get(f"{path}?since={since}"))
@@ -420,7 +408,7 @@ def test_a_good_since(since: str, clients: dict[str, httpx.Client]) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "YAML", "json", "yaml ", "x" * 5000, "\x00", "../guard"])
-def test_a_bad_format(text: str, clients: dict[str, httpx.Client]) -> None:
+def test_a_bad_format_is_refused(text: str, clients: dict[str, httpx.Client]) -> None:
     refused(clients["agent"].get("/api/atr-rules", params={"format": text}), 400, "format")
 
 
@@ -457,7 +445,7 @@ every_list = pytest.mark.parametrize("path", LISTS)
         "\x00",
     ],
 )
-def test_a_bad_limit(path: str, limit: str, clients: dict[str, httpx.Client]) -> None:
+def test_a_bad_limit_is_refused(path: str, limit: str, clients: dict[str, httpx.Client]) -> None:
     refused(clients["admin"].get(path, params={"limit": limit}), 400, "limit")
 
 
@@ -542,7 +530,7 @@ UNKNOWN_PATHS = [
 
 
 @pytest.mark.parametrize("path", UNKNOWN_PATHS)
-def test_an_unknown_path(path: str, server: Server, clients: dict[str, httpx.Client]) -> None:
+def test_an_unknown_path_is_not_found(path: str, server: Server, clients: dict[str, httpx.Client]) -> None:
     with nothing_kept(server):
         for client in (clients["admin"], clients[""]):
             for method in ("GET", "POST", "DELETE", "FOO"):
@@ -573,7 +561,9 @@ def test_an_id_that_names_nothing(path: str, part: str, clients: dict[str, httpx
 
 
 @pytest.mark.parametrize("method", ["TRACE", "FOO", "PUT", "CONNECT", "PROPFIND"])
-def test_an_unknown_method(method: str, server: Server, clients: dict[str, httpx.Client]) -> None:
+def test_an_unknown_method_is_not_allowed(
+    method: str, server: Server, clients: dict[str, httpx.Client]
+) -> None:
     with nothing_kept(server):
         for path in (
             "/health",

@@ -24,7 +24,7 @@ from tests.web.answers import accepted, refused
 from tests.web.raw import answer, exchange
 
 LIVE, AGENTS, TOOLS = "/api/atr-rules/live", "/api/atr-rules", "/api/rules"
-SHEETS = [LIVE, AGENTS, f"{AGENTS}?format=yaml", TOOLS]
+REPRESENTATIONS = [LIVE, AGENTS, f"{AGENTS}?format=yaml", TOOLS]
 PARTS = [f"{AGENTS}?category=tool-poisoning", f"{TOOLS}?since=2099-01-01T00:00:00Z", f"{LIVE}?severity=none"]
 VALIDATORS = ("etag", "last-modified", "cache-control", "vary", "threatcloud-freshness")
 
@@ -67,8 +67,8 @@ def unchanged(response: httpx.Response, whole: httpx.Response) -> None:
     assert response.headers["x-request-id"] != whole.headers["x-request-id"]
 
 
-@pytest.mark.parametrize("path", SHEETS + PARTS)
-def test_if_none_match(path: str, client: httpx.Client) -> None:
+@pytest.mark.parametrize("path", REPRESENTATIONS + PARTS)
+def test_a_tag_that_still_holds_is_answered_304(path: str, client: httpx.Client) -> None:
     whole = ask(client, path)
     tag = whole.headers["etag"]
     assert tag.startswith('W/"') and tag.endswith('"')
@@ -86,8 +86,8 @@ def test_if_none_match(path: str, client: httpx.Client) -> None:
         unchanged(ask(client, path, if_none_match=value), whole)
 
 
-@pytest.mark.parametrize("path", SHEETS + PARTS)
-def test_if_none_match_that_does_not(path: str, client: httpx.Client) -> None:
+@pytest.mark.parametrize("path", REPRESENTATIONS + PARTS)
+def test_another_tag_is_answered_in_full(path: str, client: httpx.Client) -> None:
     tag = ask(client, path).headers["etag"]
     for value in (
         "",
@@ -116,7 +116,7 @@ def test_if_none_match_in_several_lines(client: httpx.Client) -> None:
 
 
 def test_the_tag_of_one_representation_is_not_that_of_another(client: httpx.Client) -> None:
-    tags = {path: ask(client, path).headers["etag"] for path in SHEETS + PARTS}
+    tags = {path: ask(client, path).headers["etag"] for path in REPRESENTATIONS + PARTS}
     assert tags.pop(TOOLS) == tags[f"{AGENTS}?format=yaml"], "the same texts under another path"
     assert len(set(tags.values())) == len(tags) - 1, "an admin's default is yaml"
     tags[f"{AGENTS}?format=guard"] = ask(client, f"{AGENTS}?format=guard").headers["etag"]
@@ -127,8 +127,8 @@ def test_the_tag_of_one_representation_is_not_that_of_another(client: httpx.Clie
             ), other
 
 
-@pytest.mark.parametrize("path", SHEETS + PARTS)
-def test_if_modified_since(path: str, client: httpx.Client) -> None:
+@pytest.mark.parametrize("path", REPRESENTATIONS + PARTS)
+def test_a_date_since_which_nothing_changed_is_answered_304(path: str, client: httpx.Client) -> None:
     whole = ask(client, path)
     modified = parsedate_to_datetime(whole.headers["last-modified"])
     same, later = modified, modified + timedelta(days=400)
@@ -161,8 +161,8 @@ def test_an_if_modified_since_that_is_no_date_is_ignored(value: str, client: htt
     accepted(ask(client, AGENTS, if_modified_since=value))
 
 
-@pytest.mark.parametrize("path", SHEETS)
-def test_if_none_match_wins(path: str, client: httpx.Client) -> None:
+@pytest.mark.parametrize("path", REPRESENTATIONS)
+def test_if_none_match_outranks_if_modified_since(path: str, client: httpx.Client) -> None:
     """RFC 9110 13.2.2: with both, the date does not count."""
     whole = ask(client, path)
     never, long_ago = "Fri, 01 Jan 2100 00:00:00 GMT", "Fri, 01 Jan 1999 00:00:00 GMT"
@@ -170,8 +170,8 @@ def test_if_none_match_wins(path: str, client: httpx.Client) -> None:
     unchanged(ask(client, path, if_none_match=whole.headers["etag"], if_modified_since=long_ago), whole)
 
 
-@pytest.mark.parametrize("path", SHEETS + PARTS)
-def test_head(path: str, client: httpx.Client) -> None:
+@pytest.mark.parametrize("path", REPRESENTATIONS + PARTS)
+def test_head_has_the_headers_of_get_and_no_body(path: str, client: httpx.Client) -> None:
     whole = ask(client, path)
     head = client.head(path)
     assert head.status_code == 200
@@ -182,7 +182,7 @@ def test_head(path: str, client: httpx.Client) -> None:
     assert client.head(path, headers={"If-None-Match": '"other"'}).status_code == 200
 
 
-def test_the_wire_of_a_304(server: Server, client: httpx.Client) -> None:
+def test_a_304_ends_with_its_headers(server: Server, client: httpx.Client) -> None:
     """Not a byte behind the headers, so the connection goes on."""
     key = client.headers["authorization"]
     request = f"GET {LIVE} HTTP/1.1\r\nHost: x\r\nAuthorization: {key}\r\nIf-None-Match: *\r\n"
@@ -191,7 +191,7 @@ def test_the_wire_of_a_304(server: Server, client: httpx.Client) -> None:
     assert answer(received).status == 304
 
 
-@pytest.mark.parametrize("path", SHEETS + PARTS)
+@pytest.mark.parametrize("path", REPRESENTATIONS + PARTS)
 def test_caching_is_private_and_asks_again(path: str, client: httpx.Client) -> None:
     whole = ask(client, path)
     assert whole.headers["cache-control"] == "private, no-cache"
@@ -220,8 +220,10 @@ def freshness(server: Server, response: httpx.Response) -> dict[str, Any]:
     return claims
 
 
-@pytest.mark.parametrize("path", SHEETS + PARTS)
-def test_freshness(path: str, server: Server, client: httpx.Client) -> None:
+@pytest.mark.parametrize("path", REPRESENTATIONS + PARTS)
+def test_the_freshness_token_names_the_served_publication(
+    path: str, server: Server, client: httpx.Client
+) -> None:
     whole = ask(client, path)
     claims = freshness(server, whole)
     now = time.time()
@@ -250,7 +252,7 @@ WITH_GZIP = [
 ]
 
 
-@pytest.mark.parametrize("path", SHEETS)
+@pytest.mark.parametrize("path", REPRESENTATIONS)
 @pytest.mark.parametrize("asked", WITH_GZIP)
 def test_gzip_for_who_asks(path: str, asked: str, client: httpx.Client) -> None:
     plain = ask(client, path)
@@ -289,7 +291,7 @@ WITHOUT_GZIP = [
 ]
 
 
-@pytest.mark.parametrize("path", SHEETS)
+@pytest.mark.parametrize("path", REPRESENTATIONS)
 @pytest.mark.parametrize("asked", WITHOUT_GZIP)
 def test_identity_for_everybody_else(path: str, asked: str | None, client: httpx.Client) -> None:
     response = ask(client, path) if asked is None else ask(client, path, accept_encoding=asked)
@@ -309,7 +311,7 @@ def test_a_part_is_never_compressed_and_complete(client: httpx.Client) -> None:
     assert len(accepted(response)) == 5
 
 
-@pytest.mark.parametrize("path", SHEETS)
+@pytest.mark.parametrize("path", REPRESENTATIONS)
 def test_bodies_are_ascii(path: str, client: httpx.Client) -> None:
     """Guards decode a body chunk by chunk and would break a character on a chunk's boundary."""
     content = ask(client, path).content
@@ -327,7 +329,7 @@ def test_curl_unpacks_it(server: Server, client: httpx.Client) -> None:
         "-H",
         f"Authorization: {client.headers['authorization']}",
     ]
-    for path in SHEETS:
+    for path in REPRESENTATIONS:
         done = subprocess.run([*command, server.url + path], capture_output=True, timeout=30, check=True)
         assert without_id(done.stdout) == without_id(ask(client, path).content)
 
@@ -348,20 +350,22 @@ Promise.all(given.urls.map(async url => {
 
 def test_node_unpacks_it(server: Server, client: httpx.Client) -> None:
     packed = []
-    for path in SHEETS:
+    for path in REPRESENTATIONS:
         with client.stream("GET", path, headers={"Accept-Encoding": "gzip"}) as response:
             packed.append(base64.b64encode(b"".join(response.iter_raw())).decode())
     texts = in_node(NODE, {"packed": packed})
-    assert [without_id(text) for text in texts] == [without_id(ask(client, path).content) for path in SHEETS]
+    assert [without_id(text) for text in texts] == [
+        without_id(ask(client, path).content) for path in REPRESENTATIONS
+    ]
 
 
 def test_node_fetches_it(server: Server, client: httpx.Client) -> None:
-    given = {"urls": [server.url + path for path in SHEETS], "key": client.headers["authorization"]}
+    given = {"urls": [server.url + path for path in REPRESENTATIONS], "key": client.headers["authorization"]}
     command = [need_program("node"), "-e", FETCH]
     done = subprocess.run(
         command, input=json.dumps(given), capture_output=True, text=True, timeout=60, check=True
     )
-    for path, (encoding, body) in zip(SHEETS, json.loads(done.stdout), strict=True):
+    for path, (encoding, body) in zip(REPRESENTATIONS, json.loads(done.stdout), strict=True):
         assert encoding == "gzip"
         assert without_id(json.dumps(body).encode()) == without_id(ask(client, path).content)
 
@@ -378,7 +382,7 @@ def test_no_other_answer_is_compressed(client: httpx.Client) -> None:
 
 
 def test_a_new_set_ends_every_condition(server: Server, client: httpx.Client) -> None:
-    before = {path: ask(client, path) for path in SHEETS}
+    before = {path: ask(client, path) for path in REPRESENTATIONS}
     text = rule_text("ATR-2026-91009")
     accepted(client.post("/api/admin/rules/import", json={"rules": [{"name": "new.yaml", "text": text}]}))
     for path, old in before.items():
@@ -394,7 +398,7 @@ def test_a_new_set_ends_every_condition(server: Server, client: httpx.Client) ->
 
 
 def test_conditions_survive_a_restart(server: Server, client: httpx.Client) -> None:
-    before = {path: ask(client, path) for path in SHEETS}
+    before = {path: ask(client, path) for path in REPRESENTATIONS}
     server.stop()
     server.start()
     for path, old in before.items():

@@ -78,7 +78,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-def test_what_is_not_http(name: str, server: Server) -> None:
+def test_what_is_not_http_is_refused(name: str, server: Server) -> None:
     with nothing_kept(server):
         error = refused(answer(exchange(server, MALFORMED[name])), 400)
     assert error.startswith("This is not an HTTP/1.1 request: ")
@@ -104,7 +104,7 @@ AMBIGUOUS = {
 
 
 @pytest.mark.parametrize("name", AMBIGUOUS)
-def test_a_body_whose_end_is_ambiguous(name: str, server: Server, key: str) -> None:
+def test_a_body_whose_end_is_ambiguous_is_refused(name: str, server: Server, key: str) -> None:
     """What is smuggled behind it is not answered, let alone obeyed (RFC 9112 11.2)."""
     hidden = f"POST /api/admin/promote HTTP/1.1\r\n{HOST}{key}\r\n"
     content = f"POST /api/admin/keys HTTP/1.1\r\n{HOST}{key}{AMBIGUOUS[name]}\r\n0\r\n\r\n{hidden}"
@@ -115,7 +115,7 @@ def test_a_body_whose_end_is_ambiguous(name: str, server: Server, key: str) -> N
 @pytest.mark.parametrize(
     "size", ["zz\r\n", "\r\n", " 5\r\n", "-1\r\n", "0x5\r\n", "5;\x01\r\n", "5\n", "1_0\r\n"]
 )
-def test_a_chunk_of_no_size(size: str, server: Server, key: str) -> None:
+def test_a_chunk_of_no_size_is_refused(size: str, server: Server, key: str) -> None:
     content = f"POST /api/admin/keys HTTP/1.1\r\n{HOST}{key}Transfer-Encoding: chunked\r\n\r\n{size}aaaaa"
     with nothing_kept(server):
         refused(answer(exchange(server, content)), 400)
@@ -127,7 +127,7 @@ def test_a_chunk_longer_than_it_said(server: Server, key: str) -> None:
         refused(answer(exchange(server, head + "2\r\n{}}\r\n0\r\n\r\n")), 400)
 
 
-def test_an_unknown_transfer_coding(server: Server, key: str) -> None:
+def test_an_unknown_transfer_coding_is_refused(server: Server, key: str) -> None:
     content = f"POST /api/admin/keys HTTP/1.1\r\n{HOST}{key}Transfer-Encoding: braille\r\n\r\n"
     with nothing_kept(server):
         refused(answer(exchange(server, content)), 501)
@@ -136,7 +136,7 @@ def test_an_unknown_transfer_coding(server: Server, key: str) -> None:
 @pytest.mark.parametrize(
     "path", ["/" + "a" * 8200, "/api/atr-rules?since=" + "x" * 1_000_000, "/" + "%00" * 3000]
 )
-def test_a_request_line_that_is_too_long(path: str, server: Server) -> None:
+def test_a_request_line_that_is_too_long_is_refused(path: str, server: Server) -> None:
     with nothing_kept(server):
         refused(answer(exchange(server, get(path))), 414)
 
@@ -156,7 +156,7 @@ def test_a_request_line_without_end(server: Server) -> None:
     ],
     ids=["101 headers", "one of 8 kB", "one without end", "a long name", "800 kB of headers"],
 )
-def test_too_many_or_too_large_headers(headers: str, server: Server) -> None:
+def test_too_many_or_too_large_headers_are_refused(headers: str, server: Server) -> None:
     with nothing_kept(server):
         refused(answer(exchange(server, f"GET /health HTTP/1.1\r\n{HOST}{headers}\r\n")), 431)
 
@@ -173,7 +173,7 @@ def test_bytes_that_are_no_ascii_in_a_header(server: Server, key: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["<script>", "a b", "x\ty", "a/b", "\xe9"])
-def test_a_host_that_is_none(host: str, server: Server) -> None:
+def test_a_host_that_is_none_is_refused(host: str, server: Server) -> None:
     refused(
         answer(exchange(server, f"GET /health HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")), 400
     )

@@ -106,7 +106,7 @@ def test_the_forger_forges_well(server: Server, forger: Forger, sent: set[str]) 
     accepted(get(server, forger.sign(), sent))
 
 
-def test_without_a_key(server: Server) -> None:
+def test_a_request_without_a_key_is_refused(server: Server) -> None:
     with server.client() as client:
         for path in (WHO, "/api/atr-rules/live", "/api/admin/keys", "/api/atr-proposals"):
             response = client.get(path)
@@ -133,7 +133,7 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize("text", MALFORMED, ids=lambda text: ascii(text)[:20])
-def test_a_malformed_key(text: str, server: Server, sent: set[str]) -> None:
+def test_a_malformed_key_is_refused(text: str, server: Server, sent: set[str]) -> None:
     refuses(server, text, sent, "malformed")
 
 
@@ -151,7 +151,7 @@ def test_a_malformed_key(text: str, server: Server, sent: set[str]) -> None:
         "Bearer{}",
     ],
 )
-def test_another_scheme(header: str, server: Server, forger: Forger) -> None:
+def test_another_scheme_is_refused(header: str, server: Server, forger: Forger) -> None:
     with server.client() as client:
         response = client.get(WHO, headers={"Authorization": header.format(forger.token)})
         assert refused(response, 401)["detail"] == {"reason": "malformed"}
@@ -172,7 +172,7 @@ def test_a_token_of_ten_kilobytes_fits_no_header(server: Server) -> None:
     assert response.json()["request_id"] == response.headers["x-request-id"]
 
 
-def test_two_authorization_headers(server: Server, forger: Forger) -> None:
+def test_two_authorization_headers_are_refused(server: Server, forger: Forger) -> None:
     """Which of them counts would be a guess, also when one is good, or both are the same."""
     good, bad = f"Bearer {forger.token}", "Bearer x"
     with server.client() as client:
@@ -199,7 +199,7 @@ def test_a_key_in_another_header_is_no_key(name: str, server: Server, forger: Fo
         assert refused(response, 401)["detail"] == {"reason": "missing"}
 
 
-def test_a_changed_signature(server: Server, forger: Forger, sent: set[str]) -> None:
+def test_a_changed_signature_is_refused(server: Server, forger: Forger, sent: set[str]) -> None:
     message, _, signature = forger.token.rpartition(".")
     for changed in (
         signature[:-4] + ("AAAA" if not signature.endswith("AAAA") else "BBBB"),
@@ -240,7 +240,7 @@ def test_a_changed_signature(server: Server, forger: Forger, sent: set[str]) -> 
     ],
     ids=str,
 )
-def test_claims_that_we_never_sign(
+def test_claims_that_we_never_sign_are_refused(
     claims: dict[str, Any], server: Server, forger: Forger, sent: set[str]
 ) -> None:
     """With a genuine signature, which only a leaked or restored key could make."""
@@ -271,20 +271,20 @@ def test_claims_that_we_never_sign(
     ],
     ids=str,
 )
-def test_headers_that_we_never_write(
+def test_headers_that_we_never_write_are_refused(
     header: dict[str, Any], server: Server, forger: Forger, sent: set[str]
 ) -> None:
     refuses(server, forger.sign(header=header), sent, "malformed")
 
 
 @pytest.mark.parametrize("algorithm", ["none", "None", "NONE", "nOnE", ""])
-def test_alg_none(algorithm: str, server: Server, forger: Forger, sent: set[str]) -> None:
+def test_alg_none_is_refused(algorithm: str, server: Server, forger: Forger, sent: set[str]) -> None:
     message = forger.message({"alg": algorithm})
     for signature in ("", forger.token.rpartition(".")[2]):
         refuses(server, f"{message}.{signature}", sent, "malformed")
 
 
-def test_hs256_with_whatever_we_publish(server: Server, forger: Forger, sent: set[str]) -> None:
+def test_hs256_with_whatever_we_publish_is_refused(server: Server, forger: Forger, sent: set[str]) -> None:
     """The classic confusion: a public key taken for a shared secret."""
     with server.client() as client:
         secrets = [client.get(f"/.well-known/{use}-key.pem").content for use in ("rule", "manifest")]
@@ -321,13 +321,13 @@ def test_our_other_documents_are_no_keys(server: Server, forger: Forger, sent: s
     refuses(server, manifest, sent, "malformed")
 
 
-def test_a_token_of_another_instance(server: Server, other: Server, sent: set[str]) -> None:
+def test_a_token_of_another_instance_is_refused(server: Server, other: Server, sent: set[str]) -> None:
     for token in (other.admin_token, other.issue("agent")):
         refuses(server, token, sent, "malformed")
     refuses(other, server.admin_token, sent, "malformed")
 
 
-def test_an_expired_key(server: Server, forger: Forger, sent: set[str]) -> None:
+def test_an_expired_key_is_refused(server: Server, forger: Forger, sent: set[str]) -> None:
     now = int(datetime.now(UTC).timestamp())
     for past in (now - 1, now - 86_400, 0, -1):
         refuses(server, forger.sign(claims={"exp": past}), sent, "expired")

@@ -210,7 +210,7 @@ def test_a_field_that_is_not_as_declared(client: TestClient[Any], body: bytes) -
     assert sentence is None or refused["error"] == sentence
 
 
-def test_one_of_several_types(client: TestClient[Any]) -> None:
+def test_a_field_may_be_of_one_of_several_types(client: TestClient[Any]) -> None:
     assert client.post("/shapes", json={"shape": "circle", "radius": 1}).json()["data"] == "Circle"
     assert error(client.post("/shapes", json={"shape": "x"}))["detail"] == {"field": "shape"}
 
@@ -275,7 +275,7 @@ def test_a_number_that_is_needed(client: TestClient[Any], query: str) -> None:
     assert error(client.get(f"/needed{query}"))["error"] == "from: a whole number from 1 to 999"
 
 
-def test_pages(client: TestClient[Any]) -> None:
+def test_a_list_is_read_page_by_page(client: TestClient[Any]) -> None:
     seen, cursor = [], ""
     while cursor is not None:
         body = client.get("/rows", params={"limit": 2} | ({"cursor": cursor} if cursor else {})).json()

@@ -1,7 +1,7 @@
 """A simulated upstream with a few rules, and a way to pull from it as a sandbox's child would."""
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -11,10 +11,10 @@ from app.federation.sources.registry import collect
 from app.federation.sources.spool import read_span
 from app.federation.upstream import Upstream
 from app.http.timestamps import to_text
+from tests.clock import NOW
 from tests.example_rules import rule_text
 from tests.federation.simulator import Simulator
 
-START = datetime(2026, 11, 21, 12, tzinfo=UTC)
 IDS = [f"ATR-2026-0000{number}" for number in range(1, 6)]
 
 Pull = Callable[..., Collected]
@@ -22,7 +22,7 @@ Pull = Callable[..., Collected]
 
 @pytest.fixture
 def simulator() -> Iterator[Simulator]:
-    with Simulator(start=START) as running:
+    with Simulator(start=NOW) as running:
         running.rules = {rule_id: rule_text(rule_id) for rule_id in IDS}
         yield running
 
@@ -30,7 +30,7 @@ def simulator() -> Iterator[Simulator]:
 @pytest.fixture
 def public() -> Iterator[Simulator]:
     """The public server: no freshness token, no ETag on the incremental endpoint."""
-    with Simulator(start=START, is_ours=False) as running:
+    with Simulator(start=NOW, is_ours=False) as running:
         running.rules = {rule_id: rule_text(rule_id) for rule_id in IDS}
         yield running
 
@@ -44,7 +44,7 @@ def spool(tmp_path: Path) -> str:
 def pull(spool: str) -> Pull:
     """Collect as a sandbox would; the clock is the simulator's where there is one."""
 
-    def once(upstream: Upstream, memory: Memory | None = None, now: datetime = START) -> Collected:
+    def once(upstream: Upstream, memory: Memory | None = None, now: datetime = NOW) -> Collected:
         return collect(upstream, memory or Memory(), to_text(now), spool)
 
     return once

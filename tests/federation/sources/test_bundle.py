@@ -13,9 +13,9 @@ from app.federation.sources.collected import Collected, Memory
 from app.federation.sources.registry import collect
 from app.federation.upstream import BundleUpstream
 from tests.bundles.exporter import EXPORTED_AT, Exporter, members_of, new_key, pem_of, repacked, sha256
+from tests.clock import NOW_TEXT
 
 KEY = new_key()
-NOW = "2026-11-21T00:00:00.000Z"
 
 
 class Courier:
@@ -36,7 +36,7 @@ class Courier:
 
     def look(self) -> Collected:
         """Look at what is there."""
-        collected = collect(self.upstream, self.memory, NOW, str(self.spool))
+        collected = collect(self.upstream, self.memory, NOW_TEXT, str(self.spool))
         if collected.outcome != "failed":
             self.memory = collected.memory
         return collected
@@ -122,7 +122,7 @@ def test_a_delta_may_reach_further_back(courier: Courier, exporter: Exporter) ->
     assert courier.bring(exporter.bundle(since=1)).outcome == "changed"
 
 
-def test_a_gap(courier: Courier, exporter: Exporter) -> None:
+def test_a_gap_in_the_serials_is_refused(courier: Courier, exporter: Exporter) -> None:
     exporter.publish("first", "second", "third")
     assert courier.refuses(exporter.bundle(since=1)) == (
         "gap",

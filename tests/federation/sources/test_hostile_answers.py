@@ -5,10 +5,11 @@ import pytest
 from app.federation.sources import http
 from app.federation.sources.collected import Collected
 from app.federation.upstream import AtrRulesUpstream, LiveUpstream, NpmUpstream
+from tests.clock import NOW
 from tests.example_rules import rule_text
 from tests.federation.hostile_entries import HOSTILE_ENTRIES, ID_OF_ANOTHER
 from tests.federation.simulator import ELSEWHERE, RETRY_AFTER, Fault, Simulator
-from tests.federation.sources.conftest import IDS, START, Pull, code, texts
+from tests.federation.sources.conftest import IDS, Pull, code, texts
 
 MIB = 1024 * 1024
 KEY = "tc-5b0e-very-secret"
@@ -186,4 +187,4 @@ class TestReplay:
 
     def test_is_judged_by_the_clock_that_is_passed_in(self, simulator: Simulator, pull: Pull) -> None:
         upstream = LiveUpstream(name="up", url=simulator.url)
-        assert code(pull(upstream, now=START.replace(hour=13))) == "replayed"
+        assert code(pull(upstream, now=NOW.replace(hour=13))) == "replayed"

@@ -14,10 +14,11 @@ import pytest
 from app.federation.sources.collected import Collected, SourceError
 from app.federation.sources.http import Body, _followed, seconds_to_wait
 from app.federation.upstream import LiveUpstream
+from tests.clock import NOW
 from tests.example_rules import rule_text
 from tests.federation.authority import Authority
 from tests.federation.simulator import Simulator
-from tests.federation.sources.conftest import IDS, START, Pull, code
+from tests.federation.sources.conftest import IDS, Pull, code
 from tests.server import free_port
 
 RULES = {rule_id: rule_text(rule_id) for rule_id in IDS}
@@ -37,7 +38,7 @@ class TestTls:
     def pull(
         self, pull: Pull, authority: Authority, *, asks_clients: bool = False, **options: Any
     ) -> Collected:
-        with Simulator(start=START, tls=authority, asks_clients=asks_clients) as simulator:
+        with Simulator(start=NOW, tls=authority, asks_clients=asks_clients) as simulator:
             simulator.rules = RULES
             return pull(LiveUpstream(name="up", url=simulator.url, timeout=5, **options))
 
@@ -68,14 +69,14 @@ class TestTls:
         assert "client_certificate" in failed.failure.message
 
     def test_a_name_that_the_certificate_does_not_hold(self, pull: Pull, authority: Authority) -> None:
-        with Simulator(start=START, tls=authority) as simulator:
+        with Simulator(start=NOW, tls=authority) as simulator:
             url = simulator.url.replace("127.0.0.1", "localhost")
             assert code(pull(LiveUpstream(name="up", url=url, ca_file=str(authority.file)))) == "tls"
 
     def test_a_connection_that_ends_within_an_answer_is_no_fault_of_tls(
         self, pull: Pull, authority: Authority
     ) -> None:
-        with Simulator(start=START, tls=authority) as simulator:
+        with Simulator(start=NOW, tls=authority) as simulator:
             simulator.fault = "truncate"
             upstream = LiveUpstream(name="up", url=simulator.url, ca_file=str(authority.file))
             assert code(pull(upstream)) == "truncated"

@@ -22,18 +22,11 @@ from app.federation.upstream import (
     Upstream,
     settings_digest,
 )
-from app.http.timestamps import to_text
 from app.sandbox import Sandbox, SandboxError
+from tests.clock import NOW_TEXT
 from tests.federation.hostile_entries import ALIAS_BOMB
 from tests.federation.simulator import Simulator
-from tests.federation.sources.conftest import IDS, START, code
-
-NOW = to_text(START)
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
+from tests.federation.sources.conftest import IDS, code
 
 
 @pytest.fixture
@@ -58,13 +51,13 @@ async def test_every_kind_crosses_the_pipe_and_comes_back(
         (PackageUpstream(name="e", package="pyatr"), 833),
     ]
     for upstream, count in upstreams:
-        first = await sandbox.call(collect, upstream, Memory(), NOW, spool)
+        first = await sandbox.call(collect, upstream, Memory(), NOW_TEXT, spool)
         assert (first.outcome, len(first.items)) == ("changed", count)
         assert first.memory.settings == settings_digest(upstream)
-        second = await sandbox.call(collect, upstream, first.memory, NOW, spool)
+        second = await sandbox.call(collect, upstream, first.memory, NOW_TEXT, spool)
         assert second.outcome == "unchanged"
     bundle = BundleUpstream(name="f", key_file="/nowhere/key.pem", path="/nowhere/bundle")
-    assert (await sandbox.call(collect, bundle, Memory(), NOW, spool)).outcome == "failed"
+    assert (await sandbox.call(collect, bundle, Memory(), NOW_TEXT, spool)).outcome == "failed"
 
 
 @pytest.mark.anyio
@@ -73,22 +66,27 @@ async def test_failures_are_answers_and_not_exceptions(
 ) -> None:
     upstream = LiveUpstream(name="up", url=simulator.url)
     simulator.fault = "too_many"
-    failed = await sandbox.call(collect, upstream, Memory(), NOW, spool)
+    failed = await sandbox.call(collect, upstream, Memory(), NOW_TEXT, spool)
     assert failed.failure is not None
     assert (failed.failure.code, failed.failure.retry_after, failed.requests) == ("too-fast", 120.0, 1)
     simulator.fault = "bomb"
-    assert code(await sandbox.call(collect, upstream, Memory(), NOW, spool)) == "too-large"
+    assert code(await sandbox.call(collect, upstream, Memory(), NOW_TEXT, spool)) == "too-large"
     gone = DirectoryUpstream(name="d", path="/nowhere/at/all")
-    assert code(await sandbox.call(collect, gone, Memory(), NOW, spool)) == "not-found"
+    assert code(await sandbox.call(collect, gone, Memory(), NOW_TEXT, spool)) == "not-found"
     nowhere = "/proc/threatcloud/spool/up.pull"
     simulator.fault = None
-    assert code(await sandbox.call(collect, upstream, Memory(), NOW, nowhere)) in {"not-found", "unreadable"}
+    assert code(await sandbox.call(collect, upstream, Memory(), NOW_TEXT, nowhere)) in {
+        "not-found",
+        "unreadable",
+    }
 
 
 @pytest.mark.anyio
 async def test_a_batch_of_texts_is_inspected(sandbox: Sandbox, simulator: Simulator, spool: str) -> None:
     simulator.rules["ATR-2026-66601"] = ALIAS_BOMB
-    collected = await sandbox.call(collect, LiveUpstream(name="up", url=simulator.url), Memory(), NOW, spool)
+    collected = await sandbox.call(
+        collect, LiveUpstream(name="up", url=simulator.url), Memory(), NOW_TEXT, spool
+    )
     spans = [(item.start, item.size) for item in collected.items]
     inspected = await sandbox.call(inspect_items, spool, spans, "published")
     assert [one.text for one in inspected[:-1]] == [simulator.rules[rule_id] for rule_id in IDS]
@@ -118,7 +116,7 @@ async def test_a_server_that_trickles_the_head_of_its_answer_ends_with_the_sandb
     short = Sandbox(2)
     try:
         with pytest.raises(SandboxError, match="did not end"):
-            await short.call(collect, LiveUpstream(name="up", url=url, timeout=1), Memory(), NOW, spool)
+            await short.call(collect, LiveUpstream(name="up", url=url, timeout=1), Memory(), NOW_TEXT, spool)
     finally:
         await short.close()
         server.close()
@@ -137,7 +135,7 @@ def test_a_bundle_keeps_its_memory_whatever_is_configured(
     monkeypatch.setattr("app.federation.sources.registry.read_upstream", read)
     bundle = BundleUpstream(name="b", key_file="/key.pem", path="/bundle")
     for upstream in (bundle, LiveUpstream(name="b", url="http://127.0.0.1:9")):
-        collect(upstream, Memory(settings="of another configuration", serial=7), NOW, spool)
+        collect(upstream, Memory(settings="of another configuration", serial=7), NOW_TEXT, spool)
     assert [memory.serial for memory in given] == [7, 0]
 
 

@@ -15,7 +15,8 @@ from app.intel.indicators.store import (
 )
 from app.intel.reporter import Reporter
 from app.privacy.anonymisation import Pseudonyms
-from tests.database import NOW, enrol, fresh
+from tests.clock import NOW
+from tests.database import enrol, fresh
 
 NAMES = Pseudonyms(b"s" * 32)
 POLICY = ConsensusPolicy()

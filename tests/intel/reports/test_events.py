@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from app.intel.reports.events import AgentEvent, Cleaner, threat_of
 from app.privacy.anonymisation import Pseudonyms
-from tests.database import NOW
+from tests.clock import NOW
 
 PSEUDONYMS = Pseudonyms(b"k" * 32)
 CLEANER = Cleaner(PSEUDONYMS, NOW)

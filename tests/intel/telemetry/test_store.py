@@ -24,7 +24,8 @@ from app.intel.telemetry.store import (
     usage_totals,
 )
 from app.privacy.anonymisation import Pseudonyms
-from tests.database import NOW, fresh
+from tests.clock import NOW
+from tests.database import fresh
 
 PSEUDONYMS = Pseudonyms(b"k" * 32)
 DAY = timedelta(days=1)

@@ -1,52 +1,37 @@
-"""A consensus on a real database with real sandboxes, and the people around it; the clock is a variable."""
+"""`ConsensusHarness`: a consensus on a real database with a real sandbox, and the people around it.
+
+The clock is a variable of the harness. An example:
+
+    async with ConsensusHarness.opened(tmp_path) as harness:
+        await harness.confirm(short_rule_text())  # three independent agents propose the same rule
+        await harness.consensus.run_cycle(harness.now)
+        assert await harness.status() == "promoted"
+"""
 
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
 from sqlite_utils import Database
 
-from app.access.key_store import KeyRecord, holder_of, insert_key, revoke_key
-from app.access.principal import Actor, Principal, Role
+from app.access.key_store import KeyRecord, holder_of, revoke_key
+from app.access.principal import Actor, Principal
 from app.consensus.policy import ConsensusPolicy
 from app.consensus.service import Consensus
 from app.consensus.submission import Receipt
-from app.http.timestamps import to_text
-from app.rules.inspect import inspect_text
-from app.rules.store import StoredRule, put_text, rule_of_pattern, store_rule
-from app.rules.validate import Profile
+from app.rules.store import StoredRule, rule_of_pattern
 from app.sandbox import Sandbox
 from app.storage import Storage
+from tests.clock import NOW
+from tests.database import enrol, put_rule
+from tests.example_rules import short_rule_text
 
-START = datetime(2026, 4, 17, 0, 3, 42, 124000, tzinfo=UTC)
 DRAFT = '{"type":"skill-audit-finding","skillName":"s","riskLevel":"HIGH","findings":[],"needsLLMDraft":true}'
 CATASTROPHIC = "^(?=((a+)+)$)"
-
-
-def rule(
-    rule_id: str = "ATR-2026-90001",
-    *,
-    title: str = "Asks for the signing key",
-    pattern: str = "signing key",
-    hit: str = "send me the signing key",
-    agent_source: bool = True,
-    cases: int = 1,
-) -> str:
-    """A rule text; its detection is `pattern` alone."""
-    source = "agent_source: {type: mcp_exchange}\n" if agent_source else ""
-    return (
-        f"title: {title}\nid: {rule_id}\nstatus: experimental\ndescription: d\nauthor: a\ndate: 2026/01/02\n"
-        f"severity: high\ntags: {{category: tool-poisoning, scan_target: mcp}}\n{source}"
-        f"detection:\n  condition: any\n  conditions:\n"
-        f"    - {{field: content, operator: regex, value: '{pattern}'}}\n"
-        f"response: {{actions: [alert]}}\ntest_cases:\n"
-        f"  true_positives: [{', '.join([f'{{input: {hit}}}'] * cases)}]\n"
-        f"  true_negatives: [{', '.join(['{input: nothing}'] * cases)}]\n"
-    )
 
 
 def key(
@@ -59,26 +44,12 @@ def key(
 ) -> KeyRecord:
     """Enrol somebody; a subject may have several keys."""
     number = db.conn.execute("SELECT count(*) FROM key").fetchone()[0]
-    record = KeyRecord(
-        id=f"key-{number}",
-        role=Role.AGENT,
-        subject=subject,
-        enrolled=enrolled,
-        site=site,
-        client_id=None,
-        address=address,
-        issued_at=to_text(START),
-        expires_at=None,
-    )
-    insert_key(db, record)
-    return record
+    return enrol(db, f"key-{number}", subject=subject, enrolled=enrolled, site=site, address=address)
 
 
 def hold_foreign(db: Database, rule_id: str, origin: str = "upstream:atr") -> None:
     """Let another origin hold a rule."""
-    text = rule(rule_id, title=f"Held by {origin}")
-    digest = put_text(db, inspect_text(text, profile=Profile.PUBLISHED), text)
-    store_rule(db, origin=origin, rule_id=rule_id, digest=digest, state="active", at=to_text(START))
+    put_rule(db, rule_id, short_rule_text(rule_id, title=f"Held by {origin}"), origin=origin)
 
 
 def local_id(pattern_hash: str) -> str:
@@ -94,12 +65,31 @@ def in_service(db: Database) -> list[StoredRule]:
 
 
 @dataclass
-class World:
+class ConsensusHarness:
     storage: Storage
     sandbox: Sandbox
     consensus: Consensus
-    now: datetime = START
+    now: datetime = NOW
     changes: list[str] = field(default_factory=list)
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(
+        cls, folder: Path, policy: ConsensusPolicy | None = None, deadline: float = 5.0
+    ) -> "AsyncIterator[ConsensusHarness]":
+        """Start on the database in a folder, as a server would: open one twice, and it has been restarted."""
+        storage, sandbox = Storage(folder), Sandbox(deadline)
+        changes: list[str] = []
+
+        async def on_change(reason: str) -> None:
+            changes.append(reason)
+
+        consensus = Consensus(storage, sandbox, sandbox, policy or ConsensusPolicy(), on_change)
+        try:
+            yield cls(storage, sandbox, consensus, changes=changes)
+        finally:
+            await sandbox.close()
+            await storage.close()
 
     def forward(self, **span: float) -> None:
         self.now += timedelta(**span)
@@ -137,7 +127,10 @@ class World:
 
     async def confirm(self, text: str, times: int = 3, pattern_hash: str = "hash-1") -> list[Principal]:
         """That many new admin-issued agents send the same text."""
-        agents = [await self.agent(f"{pattern_hash}/{hash(text)}/{i}") for i in range(times)]
+        agents = [
+            await self.agent(f"{pattern_hash}/{hashlib.sha256(text.encode()).hexdigest()[:8]}/{i}")
+            for i in range(times)
+        ]
         for agent in agents:
             await self.submit(agent, text, pattern_hash)
         return agents
@@ -170,21 +163,3 @@ class World:
             lambda db: db.conn.execute("SELECT actor, action FROM audit ORDER BY id").fetchall()
         )
         return [(actor, action) for actor, action in rows]
-
-
-@asynccontextmanager
-async def opened(
-    folder: Path, policy: ConsensusPolicy | None = None, deadline: float = 5.0
-) -> AsyncIterator[World]:
-    storage, sandbox = Storage(folder), Sandbox(deadline)
-    changes: list[str] = []
-
-    async def on_change(reason: str) -> None:
-        changes.append(reason)
-
-    consensus = Consensus(storage, sandbox, sandbox, policy or ConsensusPolicy(), on_change)
-    try:
-        yield World(storage, sandbox, consensus, changes=changes)
-    finally:
-        await sandbox.close()
-        await storage.close()

@@ -1,51 +1,43 @@
 """Which origin holds which rule."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from sqlite_utils import Database
 
-from app.rules.inspect import inspect_text
 from app.rules.store import (
     COMMUNITY,
     RuleState,
     StoredRule,
     free_id,
-    put_text,
     rule_of_pattern,
     rules_with_id,
     store_rule,
     withdraw,
     yield_id,
 )
-from app.rules.validate import Profile
-from app.storage.connection import open_writer
-from app.storage.migrate import migrate
-
-from .world import hold_foreign, in_service, local_id, rule
+from tests.clock import NOW_TEXT
+from tests.consensus.harness import hold_foreign, in_service, local_id
+from tests.database import fresh, put_rule, put_rule_text
+from tests.example_rules import short_rule_text
 
 AT, LATER = "2026-04-17T00:00:00.000Z", "2026-04-18T00:00:00.000Z"
 
 
 @pytest.fixture
-def db(tmp_path: Path) -> Iterator[Database]:
-    opened = open_writer(tmp_path / "t.db")
-    migrate(opened, tmp_path / "t.db")
-    yield opened
-    opened.conn.close()
-
-
-def put(db: Database, text: str) -> str:
-    return put_text(db, inspect_text(text, profile=Profile.PUBLISHED), text)
+def db() -> Database:
+    return fresh()
 
 
 def community(
     db: Database, pattern_hash: str, rule_id: str = "ATR-2026-90001", state: RuleState = "active"
 ) -> None:
-    digest = put(db, rule(rule_id))
-    store_rule(
-        db, origin=COMMUNITY, rule_id=rule_id, digest=digest, state=state, at=AT, pattern_hash=pattern_hash
+    put_rule(
+        db,
+        rule_id,
+        short_rule_text(rule_id),
+        origin=COMMUNITY,
+        state=state,
+        at=AT,
+        pattern_hash=pattern_hash,
     )
 
 
@@ -54,7 +46,7 @@ def ids(rules: list[StoredRule]) -> list[tuple[str, str]]:
 
 
 def test_a_text_is_kept_once_with_what_it_says(db: Database) -> None:
-    assert put(db, rule()) == put(db, rule())
+    assert put_rule_text(db, short_rule_text()) == put_rule_text(db, short_rule_text())
     row = db.conn.execute(
         "SELECT title, category, severity, tags, guard_text IS NOT NULL FROM rule_text"
     ).fetchall()
@@ -63,17 +55,17 @@ def test_a_text_is_kept_once_with_what_it_says(db: Database) -> None:
 
 def test_a_text_without_its_facts_cannot_be_held(db: Database) -> None:
     with pytest.raises(ValueError, match="title"):
-        put(db, "a: b")
+        put_rule_text(db, "a: b")
 
 
 def test_an_origin_replaces_its_own_rule_only(db: Database) -> None:
     hold_foreign(db, "ATR-2026-00001", "upstream:a")
     hold_foreign(db, "ATR-2026-00001", "upstream:b")
-    newer = put(db, rule("ATR-2026-00001", title="Newer"))
+    newer = put_rule_text(db, short_rule_text("ATR-2026-00001", title="Newer"))
     store_rule(db, origin="upstream:b", rule_id="ATR-2026-00001", digest=newer, state="active", at=LATER)
     a, b = rules_with_id(db, "ATR-2026-00001")
-    assert (a.origin, a.digest == newer, a.changed_at) == ("upstream:a", False, "2026-04-17T00:03:42.124Z")
-    assert (b.digest, b.changed_at, b.first_seen) == (newer, LATER, "2026-04-17T00:03:42.124Z")
+    assert (a.origin, a.digest == newer, a.changed_at) == ("upstream:a", False, NOW_TEXT)
+    assert (b.digest, b.changed_at, b.first_seen) == (newer, LATER, NOW_TEXT)
 
 
 def test_a_community_rule_is_known_by_its_proposal_and_may_change_its_id(db: Database) -> None:
@@ -114,7 +106,7 @@ def test_a_community_rule_gives_its_id_up_in_row_and_text(db: Database, state: R
     held = rule_of_pattern(db, "hash-1")
     assert held is not None
     text = db.conn.execute("SELECT text FROM rule_text WHERE digest = ?", [held.digest]).fetchone()[0]
-    assert text == rule(new_id)
+    assert text == short_rule_text(new_id)
 
 
 def test_only_a_community_rule_in_service_gives_way(db: Database) -> None:

@@ -4,9 +4,9 @@ from sqlite_utils import Database
 
 from app.rules.inspect import inspect_text
 from app.rules.local import Inspected, RuleFile, store_possible, withdraw_local
-from app.rules.store import COMMUNITY, LOCAL, put_text, rules_with_id, store_rule
+from app.rules.store import COMMUNITY, LOCAL, rules_with_id
 from app.rules.validate import Profile
-from tests.database import fresh
+from tests.database import fresh, put_rule
 from tests.example_rules import rule_text
 
 AT = "2026-04-17T00:00:00.000Z"
@@ -18,11 +18,8 @@ def looked_at(rule_id: str, **different: str) -> Inspected:
 
 
 def held_by(db: Database, origin: str, rule_id: str, pattern_hash: str | None = None) -> None:
-    file, inspection = looked_at(rule_id, title="held before")
-    digest = put_text(db, inspection, file.text)
-    store_rule(
-        db, origin=origin, rule_id=rule_id, digest=digest, state="active", at=AT, pattern_hash=pattern_hash
-    )
+    text = rule_text(rule_id, title="held before")
+    put_rule(db, rule_id, text, origin=origin, at=AT, pattern_hash=pattern_hash)
 
 
 def test_each_rule_is_held_or_skipped_with_its_reason() -> None:

@@ -38,20 +38,20 @@ from app.http.timestamps import to_text
 from app.rules.store import COMMUNITY, yield_id
 from app.storage.connection import open_writer
 from app.storage.migrate import migrate
-
-from .world import DRAFT, START, hold_foreign, key
-from .world import rule as rule_text
+from tests.clock import NOW
+from tests.consensus.harness import DRAFT, hold_foreign, key
+from tests.example_rules import short_rule_text
 
 HASHES = ["hash-1", "ATR-2026-00001"]
 PEOPLE = [f"admin-{i}" for i in range(4)] + [f"self:{i}" for i in range(5)]
 ADDRESS = {name: f"10.0.0.{i // 2}" for i, name in enumerate(PEOPLE)}
 TEXTS = {
     "draft": DRAFT,
-    "one": rule_text("ATR-2026-00001"),
-    "one again": rule_text("ATR-2026-00002", title="The same detection"),
-    "two": rule_text("ATR-2026-00001", pattern="signing.key"),
-    "broken two": rule_text("ATR-2026-00001", pattern="signing.key", agent_source=False),
-    "useless": rule_text("ATR-2026-00003", pattern="never there"),
+    "one": short_rule_text("ATR-2026-00001"),
+    "one again": short_rule_text("ATR-2026-00002", title="The same detection"),
+    "two": short_rule_text("ATR-2026-00001", pattern="signing.key"),
+    "broken two": short_rule_text("ATR-2026-00001", pattern="signing.key", agent_source=False),
+    "useless": short_rule_text("ATR-2026-00003", pattern="never there"),
 }
 hashes, people, texts = st.sampled_from(HASHES), st.sampled_from(PEOPLE), st.sampled_from(sorted(TEXTS))
 
@@ -73,7 +73,7 @@ class History(RuleBasedStateMachine):
         self.db = open_writer(self.folder / "t.db")
         migrate(self.db, self.folder / "t.db")
         self.policy = ConsensusPolicy(canary_hours=canary_hours)
-        self.now = START
+        self.now = NOW
         self.keys = {
             name: key(
                 self.db,
