@@ -10,8 +10,8 @@ from litestar.params import FromQuery, QueryParameter
 from app.access import audit_store
 from app.access.audit_chain import ChainReport
 from app.access.audit_store import AuditEntry
-from app.access.guards import require
 from app.access.principal import Role
+from app.access.route_guards import require
 from app.http.envelope import Answer
 from app.http.paging import Page, page_of_rows, paged
 from app.storage import Storage

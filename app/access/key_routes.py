@@ -12,9 +12,9 @@ from litestar.params import FromQuery, PathParameter
 from app.access.authentication import KeyRefused
 from app.access.enrolment import parse_lifetime
 from app.access.gatekeeper import Gatekeeper
-from app.access.guards import public, require
 from app.access.key_store import KeyRecord, find_key, list_keys
 from app.access.principal import Actor, Principal, Role
+from app.access.route_guards import public, require
 from app.http.envelope import Answer
 from app.http.paging import Page, page_of_rows, paged
 from app.http.problem import bad_request, not_found

@@ -8,8 +8,8 @@ from litestar.di import NamedDependency
 from litestar.params import PathParameter
 
 from app.access.gatekeeper import Gatekeeper
-from app.access.guards import public, require
 from app.access.principal import Actor, Role
+from app.access.route_guards import public, require
 from app.http.described import described
 from app.http.envelope import Answer
 from app.http.problem import Problem, bad_request, conflict, not_found

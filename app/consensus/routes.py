@@ -10,8 +10,8 @@ from litestar.openapi import ResponseSpec
 from litestar.params import FromQuery, HeaderParameter, PathParameter, QueryParameter
 from msgspec import Meta
 
-from app.access.guards import require
 from app.access.principal import Actor, Principal, Role
+from app.access.route_guards import require
 from app.consensus.errors import ConsensusError, Refused, UnusableText
 from app.consensus.feedback import ContestedRule
 from app.consensus.machine import Status

@@ -4,9 +4,9 @@ Pure: `judge_independence` feeds the count at submission, the promotion cycle, f
 to "why". One identity is the subject of one enrolled key; what a client writes into `X-Panguard-Client-Id` is
 recorded and never counted, since anybody can write anything there.
 
-`count_votes`: the hash is not the content: the first sender of a hash must not own the text that honest scanners then confirm
-(on the public server it does). So votes are counted twice: all independent ones against the threshold, and those
-for one detection against the content quorum.
+`count_votes`: the hash is not the content, and the first sender of a hash must not own the text that honest scanners
+then confirm (on the public server it does). So votes are counted twice: all independent ones against the threshold,
+and those for one detection against the content quorum.
 """
 
 from collections import Counter

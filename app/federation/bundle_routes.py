@@ -10,8 +10,8 @@ from litestar.params import QueryParameter
 from sqlite_utils import Database
 
 from app.access import audit_store
-from app.access.guards import require
 from app.access.principal import Actor, Role
+from app.access.route_guards import require
 from app.bundles.files import BundleFacts
 from app.bundles.format import MAX_BYTES
 from app.bundles.receipts import Receipt, write_receipt

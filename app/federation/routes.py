@@ -9,8 +9,8 @@ from litestar.di import NamedDependency
 from litestar.params import PathParameter, QueryParameter
 from msgspec import Meta
 
-from app.access.guards import require
 from app.access.principal import Actor, Role
+from app.access.route_guards import require
 from app.federation.errors import FederationError, PendingChangesMoved, UnknownChange, UnknownUpstream
 from app.federation.pending_store import PendingChange, PendingState
 from app.federation.service import Federation

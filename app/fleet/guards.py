@@ -4,7 +4,7 @@ Measured by running the threat-cloud code of the tags named in each row (Node 20
 the versions from 1.4.5 to 1.9.0. The row of a version that was not run is the one before it. An unknown version is
 treated as the newest, whose way, a name that means the host itself, works with every version.
 
-`app.rules.guard.guard_text` serves only what the newest version loads, so what remains here of rule loading are the
+`app.rules.guard_form.guard_text` serves only what the newest version loads, so what remains here of rule loading are the
 heuristics of the versions in between, the cap, and rules that are loaded and never fire.
 """
 
@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from app.rules.errors import GuardRefusal, RuleTextError
-from app.rules.guard import guard_text
+from app.rules.guard_form import guard_text
 from app.rules.rule import as_mapping
 from app.rules.yaml_text import parse_mapping
 

@@ -10,8 +10,8 @@ from litestar.params import FromQuery, PathParameter
 from litestar.response import Response
 
 from app.access.gatekeeper import Gatekeeper
-from app.access.guards import public, require
 from app.access.principal import Principal, Role
+from app.access.route_guards import public, require
 from app.fleet.agents import (
     AgentHeartbeat,
     AgentRegistration,

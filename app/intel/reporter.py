@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from app.access.guards import principal_of
 from app.access.principal import Principal
+from app.access.route_guards import principal_of
 from app.http.envelope import AnyRequest
 from app.http.services import FromRequest
 from app.privacy.anonymisation import Pseudonyms

@@ -10,7 +10,7 @@ from litestar.params import PathParameter
 from litestar.response import Response
 
 from app import __version__
-from app.access.guards import require_reporter
+from app.access.route_guards import require_reporter
 from app.http.described import described
 from app.http.timestamps import to_text
 from app.intel.skills.badge import SkillIndex, badge, knowledge_of

@@ -9,8 +9,8 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery, PathParameter, QueryParameter
 
 from app.access.enrolment import parse_lifetime
-from app.access.guards import require
 from app.access.principal import Actor, Principal, Role
+from app.access.route_guards import require
 from app.http.envelope import Answer
 from app.http.paging import Page, page_of_rows, paged
 from app.http.problem import Problem, conflict, not_found

@@ -6,8 +6,8 @@ from litestar import delete, get
 from litestar.di import NamedDependency
 from litestar.params import PathParameter
 
-from app.access.guards import require
 from app.access.principal import Actor, Role
+from app.access.route_guards import require
 from app.http.problem import not_found
 from app.privacy.subjects import ErasedSubject, ExportedSubject, Subjects
 

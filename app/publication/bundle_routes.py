@@ -10,8 +10,8 @@ from litestar.params import QueryParameter
 from litestar.response import Response
 
 from app.access import audit_store
-from app.access.guards import require
 from app.access.principal import Actor, Role
+from app.access.route_guards import require
 from app.bundles.format import BundleError
 from app.http.described import FILE_TYPE, described
 from app.http.envelope import AnyRequest

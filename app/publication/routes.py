@@ -10,8 +10,8 @@ from litestar.params import PathParameter, QueryParameter
 from sqlite_utils import Database
 
 from app.access import audit_store
-from app.access.guards import require, require_reader
 from app.access.principal import Actor, Role
+from app.access.route_guards import require, require_reader
 from app.http.envelope import Answer
 from app.http.paging import Page, page_of_rows, paged
 from app.http.problem import Problem, bad_request, conflict, not_found

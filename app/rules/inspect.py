@@ -9,7 +9,7 @@ import msgspec
 from app.rules.compare import detection_digest, text_digest
 from app.rules.errors import GuardRefusal, RuleTextError
 from app.rules.gate import Quality, gate
-from app.rules.guard import guard_text
+from app.rules.guard_form import guard_text
 from app.rules.rule import RuleFacts, as_mapping, as_text, facts
 from app.rules.validate import Profile, RuleProblem, problems, warnings
 from app.rules.yaml_text import parse_mapping

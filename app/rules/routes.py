@@ -7,8 +7,8 @@ from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, PathParameter, QueryParameter
 
-from app.access.guards import require
 from app.access.principal import Actor, Role
+from app.access.route_guards import require
 from app.http.envelope import Answer
 from app.http.paging import Page, page_of_rows, paged
 from app.http.problem import Problem, conflict, not_found

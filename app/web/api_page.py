@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from litestar import Response, get
 
-from app.access.guards import public
+from app.access.route_guards import public
 from app.http.envelope import AnyRequest
 from app.web.openapi import document_of
 

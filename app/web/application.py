@@ -12,9 +12,9 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
 from app.access.audit_routes import audit_handlers
-from app.access.guards import access_dependencies
 from app.access.key_routes import key_handlers
 from app.access.networks import Networks
+from app.access.route_guards import access_dependencies
 from app.access.signing_key_routes import active_signing_key, signing_key_handlers, unknown_signing_key
 from app.bundles.format import BundleError
 from app.config import Config
@@ -38,8 +38,8 @@ from app.overlay.errors import OverlayError
 from app.overlay.routes import overlay_handlers, overlay_problem
 from app.privacy.routes import subject_handlers
 from app.publication.bundle_routes import bundle_export_handlers, bundle_problem
-from app.publication.distribution import distribution_handlers
 from app.publication.errors import PublicationError
+from app.publication.polled_routes import distribution_handlers
 from app.publication.routes import publication_handlers, publication_problem
 from app.rules.local import LocalRuleError
 from app.rules.routes import local_rule_problem, rules_handlers

@@ -23,9 +23,9 @@ from functools import lru_cache
 from litestar import Response
 from litestar.handlers import HTTPRouteHandler
 
-from app.access.guards import public
 from app.access.limits import RateVerdict
 from app.access.networks import Networks, client_address
+from app.access.route_guards import public
 from app.http.envelope import encode_refusal
 from app.http.problem import Problem
 from app.web.asgi import App, Message, Receive, Scope, Send

@@ -10,7 +10,7 @@ from litestar import get
 from litestar.di import NamedDependency
 
 from app import __version__
-from app.access.guards import public
+from app.access.route_guards import public
 from app.http.problem import Problem
 from app.publication.publisher import Publisher
 from app.storage import Storage, StorageUnavailable

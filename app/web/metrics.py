@@ -16,7 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from app import __version__
-from app.access.guards import require_monitor
+from app.access.route_guards import require_monitor
 from app.backup.status import BackupStatus, read_backup_status
 from app.config import Config
 from app.federation.service import Federation

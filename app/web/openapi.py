@@ -24,7 +24,7 @@ from litestar.types.internal_types import PathParameterDefinition
 from litestar.typing import FieldDefinition
 
 from app import __version__
-from app.access.guards import Guard, public
+from app.access.route_guards import Guard, public
 from app.http.described import JSON_TYPE, Described
 from app.http.envelope import JSON, Answer, AnyRequest
 from app.http.requests import Batch, TolerantKwarg

@@ -13,7 +13,11 @@ from litestar.testing import TestClient
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from app.access.audit_routes import audit_handlers
-from app.access.guards import (
+from app.access.key_routes import key_handlers
+from app.access.limits import RateVerdict
+from app.access.policy import AccessPolicy, LimitPolicy
+from app.access.principal import Role
+from app.access.route_guards import (
     Guard,
     actor_of,
     charge,
@@ -22,10 +26,6 @@ from app.access.guards import (
     require,
     require_reader,
 )
-from app.access.key_routes import key_handlers
-from app.access.limits import RateVerdict
-from app.access.policy import AccessPolicy, LimitPolicy
-from app.access.principal import Role
 from app.access.signing_key_routes import signing_key_handlers
 from app.http.envelope import AnyRequest
 from app.storage import Storage

@@ -16,7 +16,7 @@ from app.fleet.guards import (
     row_of,
     summaries,
 )
-from app.rules.guard import guard_text
+from app.rules.guard_form import guard_text
 from app.rules.yaml_text import parse_yaml
 from tests.example_rules import rule_text
 from tests.rules.conftest import Doc

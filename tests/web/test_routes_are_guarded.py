@@ -6,8 +6,8 @@ import httpx
 import pytest
 from litestar.routes import HTTPRoute
 
-from app.access.guards import Guard
 from app.access.principal import Role
+from app.access.route_guards import Guard
 from app.config import Config
 from app.web.application import create_application
 from tests.server import REPOSITORY, Server

@@ -14,7 +14,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter, SkipValidationM
 from litestar.testing import TestClient
 from msgspec import Meta
 
-from app.access.guards import public
+from app.access.route_guards import public
 from app.consensus.errors import Refused, UnknownProposal, UnusableText
 from app.http.described import described
 from app.http.envelope import Answer

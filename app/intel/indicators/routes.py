@@ -9,8 +9,8 @@ from litestar.params import FromQuery, QueryParameter
 from litestar.types import ASGIApp
 from msgspec import Meta
 
-from app.access.guards import require, require_reader
 from app.access.principal import Actor, Role
+from app.access.route_guards import require, require_reader
 from app.http.described import described
 from app.http.envelope import Answer, AnyRequest
 from app.http.paging import Page, page_of_rows, paged
@@ -26,7 +26,7 @@ TEXT = b"text/plain; charset=utf-8"
 MAX_CATEGORY = 64
 _admins = [require(Role.ADMIN)]
 READERS = require_reader()
-"""Called in the handler, as in app.publication.distribution: fleets poll these routes."""
+"""Called in the handler, as in app.publication.polled_routes: fleets poll these routes."""
 Value = Annotated[str, Meta(min_length=1, max_length=253)]
 Reason = Annotated[str, Meta(min_length=1, max_length=500)]
 _feed_route = described(

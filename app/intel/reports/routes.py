@@ -8,8 +8,8 @@ from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, SkipValidationMarker
 
-from app.access.guards import require, require_reporter
 from app.access.principal import Principal, Role
+from app.access.route_guards import require, require_reporter
 from app.fleet.routes import AgentId, Recorded, require_own_key
 from app.http.envelope import Answer
 from app.http.paging import Page, page_of_rows, paged

@@ -10,8 +10,8 @@ from litestar.params import SkipValidationMarker
 from litestar.types import ASGIApp
 from msgspec import Meta
 
-from app.access.guards import require, require_reader, require_reporter
 from app.access.principal import Actor, Principal, Role
+from app.access.route_guards import require, require_reader, require_reporter
 from app.http.described import described
 from app.http.envelope import Answer, AnyRequest, request_id
 from app.http.paging import Page, page_of_rows, paged
@@ -39,7 +39,7 @@ MAX_NAME, MAX_HASH, MAX_FINDINGS, MAX_REASON = 200, 128, 50, 500
 _admins = [require(Role.ADMIN)]
 _reporters = [require_reporter(Role.AGENT, Role.ADMIN)]
 READERS = require_reader()
-"""Called in the handler, as in app.publication.distribution: fleets poll these routes."""
+"""Called in the handler, as in app.publication.polled_routes: fleets poll these routes."""
 Reason = Annotated[str, Meta(min_length=1, max_length=MAX_REASON)]
 
 

@@ -5,8 +5,8 @@ from datetime import datetime
 from litestar import get, post
 from litestar.di import NamedDependency
 
-from app.access.guards import require, require_reporter
 from app.access.principal import Principal, Role
+from app.access.route_guards import require, require_reporter
 from app.fleet.routes import Recorded
 from app.http.requests import TolerantBody
 from app.intel.telemetry.service import Telemetry

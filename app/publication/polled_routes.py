@@ -13,7 +13,9 @@ from litestar import get
 from litestar.types import ASGIApp
 
 from app.access import audit_store
-from app.access.guards import (
+from app.access.principal import Principal, Role
+from app.access.refusals import too_fast
+from app.access.route_guards import (
     actor_of,
     charge,
     instant_of,
@@ -22,8 +24,6 @@ from app.access.guards import (
     require,
     require_reader,
 )
-from app.access.principal import Principal, Role
-from app.access.refusals import too_fast
 from app.http.described import described
 from app.http.envelope import AnyRequest, request_id
 from app.http.prepared import NotModified, Prepared, accepts_gzip, is_current

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from app.rules.errors import GuardRefusal
-from app.rules.guard import guard_text, has_nested_quantifier, refusal
+from app.rules.guard_form import guard_text, has_nested_quantifier, refusal
 from app.rules.yaml_text import parse_yaml
 from tests.example_rules import rule_text
 from tests.node import in_node
