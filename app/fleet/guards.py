@@ -4,8 +4,8 @@ Measured by running the threat-cloud code of the tags named in each row (Node 20
 the versions from 1.4.5 to 1.9.0. The row of a version that was not run is the one before it. An unknown version is
 treated as the newest, whose way, a name that means the host itself, works with every version.
 
-`app.rules.guard_form.guard_text` serves only what the newest version loads, so what remains here of rule loading are the
-heuristics of the versions in between, the cap, and rules that are loaded and never fire.
+`app.rules.guard_form.guard_text` serves only what the newest version loads, so what remains here of rule loading are
+the heuristics of the versions in between, the cap, and rules that are loaded and never fire.
 """
 
 import ipaddress
