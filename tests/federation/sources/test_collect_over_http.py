@@ -63,7 +63,7 @@ def test_live_says_where_a_rule_is_from_and_when(simulator: Simulator, pull: Pul
     simulator.sources = {IDS[1]: "atr-community", IDS[2]: "somebody-else"}
     items = {item.name: item for item in pull(LiveUpstream(name="up", url=simulator.url)).items}
     assert [items[rule_id].source for rule_id in IDS[:3]] == ["atr", "atr-community", "atr"]
-    assert items[IDS[0]].published_at == "2026-11-21T12:00:01.000Z"
+    assert items[IDS[0]].published_at == "2026-04-17T10:30:01.124Z"
 
 
 def test_the_path_is_added_unless_it_is_there(simulator: Simulator, pull: Pull) -> None:
@@ -94,7 +94,7 @@ def test_the_public_server_is_asked_for_news_and_once_a_day_for_everything(
     del public.rules[IDS[0]]
     second = again(first.memory)
     # 48 hours back, because this server compares a day with a day as text, and finds nothing within one.
-    assert public.requests[-1].query["since"] == "2026-11-19T12:00:01.000Z"
+    assert public.requests[-1].query["since"] == "2026-04-15T10:30:01.000Z"
     assert second.is_partial
     assert "ATR-2026-00009" in texts(second, spool)
     assert second.memory.full_at == first.memory.full_at
@@ -122,7 +122,7 @@ def test_a_part_names_what_was_withdrawn(simulator: Simulator, pull: Pull) -> No
 def test_a_part_with_nothing_in_it_changes_nothing(public: Simulator, pull: Pull) -> None:
     upstream = AtrRulesUpstream(name="up", url=public.url)
     first = pull(upstream)
-    public.published = dict.fromkeys(IDS, "2026-11-01T00:00:00.000Z")
+    public.published = dict.fromkeys(IDS, "2026-04-01T00:00:00.000Z")
     second = pull(upstream, first.memory)
     assert (second.outcome, second.items, second.memory.newest) == ("unchanged", (), first.memory.newest)
 
