@@ -25,6 +25,17 @@ from tests.web.routes import all_operations, all_promises
 
 DESCRIPTION = "/api/openapi/openapi.json"
 PROMISES = all_promises()
+RELEASE, ROLLBACK = "/api/publications/release", "/api/publications/{serial}/rollback"
+
+
+def turn(label: str) -> tuple[int, str]:
+    """When a route is tried: reads first, and last what takes away; a rollback comes before its release."""
+    method, _, path = label.partition(" ")
+    path = f"{ROLLBACK}, then release" if path == RELEASE else path
+    return ["GET", "PATCH", "POST", "PUT", "DELETE"].index(method), path
+
+
+LABELS = sorted(PROMISES, key=turn)
 EXAMPLES = {"admin": 30, "agent": 12}
 """For each route and each of two modes."""
 EXAMPLES_FOR_A_GUARD = 3
@@ -189,7 +200,7 @@ def test_the_description_is_valid_and_reachable_for_everybody(server: Server, sc
 
 
 @pytest.mark.parametrize("who", EXAMPLES)
-@pytest.mark.parametrize("label", PROMISES)
+@pytest.mark.parametrize("label", LABELS)
 def test_no_request_breaks_a_promise(label: str, who: str, schema: Any, instance: Instance) -> None:
     method, _, path = label.partition(" ")
     operation = schema[path][method]
@@ -205,7 +216,7 @@ def test_no_request_breaks_a_promise(label: str, who: str, schema: Any, instance
 
 def test_every_route_had_its_success(instance: Instance) -> None:
     """So every answer that is described was held against its description at least once."""
-    assert instance.succeeded == set(PROMISES)
+    assert sorted(set(PROMISES) - instance.succeeded) == []
 
 
 def modes(label: str) -> list[GenerationMode]:
