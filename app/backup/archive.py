@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from app import archives
 from app.archives import PIECE_BYTES, ArchiveError, ArchiveForm, ArchiveReader
-from app.backup.policy import BackupError
+from app.backup.errors import BackupError
 
 FORM = ArchiveForm("a backup", tarfile.GNU_FORMAT, 0o600)
 _SEAL_TEXT = "threatcloud backup sha256:{}\n"

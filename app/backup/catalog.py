@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from app.backup.policy import BackupError
+from app.backup.errors import BackupError
 from app.http.timestamps import to_text
 
 _STAMP = "%Y%m%dT%H%M%SZ"

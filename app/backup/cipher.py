@@ -10,7 +10,7 @@ from typing import BinaryIO, TypeAlias
 import pyrage
 from pyrage import x25519
 
-from app.backup.policy import BackupError
+from app.backup.errors import BackupError
 
 Identity: TypeAlias = x25519.Identity
 Recipient: TypeAlias = x25519.Recipient

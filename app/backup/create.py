@@ -15,6 +15,7 @@ from app.archives import PIECE_BYTES
 from app.backup import cipher, store
 from app.backup.archive import pack
 from app.backup.catalog import check_label, list_backup_files, next_name, surplus
+from app.backup.errors import BackupError
 from app.backup.host import finish_interrupted_restore, require_space, scratch_folder, unfinished_file
 from app.backup.manifest import (
     ADMIN_KEY,
@@ -27,7 +28,7 @@ from app.backup.manifest import (
     NamedPublicKey,
     write_manifest,
 )
-from app.backup.policy import BackupError, BackupPolicy
+from app.backup.policy import BackupPolicy
 from app.backup.restore import unpack_and_verify
 from app.backup.status import (
     BackupStatus,

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from app.backup import store
-from app.backup.policy import BackupError
+from app.backup.errors import BackupError
 from app.signing.keys import SigningKeyError, SigningKeys
 from app.storage import AlreadyRunning
 from app.storage.connection import DATABASE_NAME

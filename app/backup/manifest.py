@@ -14,7 +14,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec import Meta
 
-from app.backup.policy import BackupError
+from app.backup.errors import BackupError
 from app.signing.jws import StatementError, peek_unverified, read_statement, sign
 from app.signing.keys import KeyUse, SigningKey, kid_of
 from app.storage.connection import DATABASE_NAME

@@ -1,4 +1,4 @@
-"""Settings of backups, and their one error."""
+"""The settings of backups."""
 
 from typing import Annotated, Literal
 
@@ -26,7 +26,3 @@ class BackupPolicy(msgspec.Struct, frozen=True, kw_only=True):
     def with_keys(self, *, encrypted: bool) -> bool:
         """Return True when the private keys go into a backup."""
         return self.keys == "always" or (self.keys == "encrypted" and encrypted)
-
-
-class BackupError(Exception):
-    """A backup could not be made, or one is not accepted; the message is one sentence that says why."""

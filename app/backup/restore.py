@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from app.archives import PIECE_BYTES
 from app.backup import cipher, store
 from app.backup.archive import archive_errors, open_archive
+from app.backup.errors import BackupError
 from app.backup.host import (
     PresentInstance,
     locked_state_folder,
@@ -36,7 +37,6 @@ from app.backup.manifest import (
     is_signed_by,
     read_manifest,
 )
-from app.backup.policy import BackupError
 from app.signing.keys import FOLDER, SigningKeyError, SigningKeys
 from app.storage import StorageError
 from app.storage.connection import DATABASE_NAME

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from app.backup import store
+from app.backup.errors import BackupError
 from app.backup.host import (
     finish_interrupted_restore,
     locked_state_folder,
@@ -21,7 +22,6 @@ from app.backup.host import (
     require_space,
     scratch_folder,
 )
-from app.backup.policy import BackupError
 from app.http.timestamps import to_text
 from app.signing.keys import SigningKeyError, SigningKeys
 from app.storage import StorageError

@@ -14,8 +14,8 @@ from sqlite_utils import Database
 from app.access import audit_store
 from app.access.audit_chain import GENESIS
 from app.access.principal import LOCAL
+from app.backup.errors import BackupError
 from app.backup.manifest import AuditHead, DatabaseContents, NewestPublication
-from app.backup.policy import BackupError
 from app.bundles.format import PublicationClaims
 from app.publication import store as publications
 from app.publication.compose import set_digest

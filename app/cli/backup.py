@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from app.backup.catalog import list_backup_files
 from app.backup.cipher import Identity, new_identity, read_identities
 from app.backup.create import BackupSource, backup_folder, create_backup
+from app.backup.errors import BackupError
 from app.backup.host import scratch_folder
-from app.backup.policy import BackupError
 from app.backup.restore import RestoreOptions, is_encrypted, restore_backup, unpack_and_verify
 from app.backup.status import read_backup_status
 from app.cli.instance import operator_name

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from app.backup.policy import BackupError
+from app.backup.errors import BackupError
 from app.backup.snapshots import list_snapshots, restore_snapshot
 from app.cli.backup import prepare
 from app.cli.instance import operator_name

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from app import __version__
-from app.backup.policy import BackupError
+from app.backup.errors import BackupError
 from app.backup.snapshots import rehearse_upgrade
 from app.cli.options import config_option, json_option, read_config
 from app.cli.output import show

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from app.backup import cipher
 from app.backup.archive import SEAL_BYTES
-from app.backup.policy import BackupError
+from app.backup.errors import BackupError
 from app.backup.restore import RestoreOptions, restore_backup, unpack_and_verify
 from app.signing.keys import SigningKeys
 from tests.backup.conftest import Origin

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from app.backup.catalog import BackupFile, check_label, list_backup_files, next_name, surplus
 from app.backup.create import BackupSource, create_backup
-from app.backup.policy import BackupError, BackupPolicy
+from app.backup.errors import BackupError
+from app.backup.policy import BackupPolicy
 from tests.backup.conftest import Origin
 from tests.clock import NOW
 from tests.needs import lacking, need_root

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from app.backup import store
+from app.backup.errors import BackupError
 from app.backup.host import locked_state_folder
 from app.backup.manifest import DatabaseContents
-from app.backup.policy import BackupError
 from app.backup.restore import RESTORED_CONFIG, RestoreOptions, restore_backup
 from app.backup.snapshots import restore_snapshot
 from app.signing.keys import SigningKeys
