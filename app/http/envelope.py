@@ -51,19 +51,6 @@ class Answer(Response[T]):
         )
 
 
-def answer(
-    request: AnyRequest, data: Any = None, *, meta: dict[str, Any] | None = None, status: int = 200
-) -> Response[bytes]:
-    """Return a success: `{"ok": true, "data": ..., "meta": ..., "request_id": ...}`, never cached by anybody."""
-    body: dict[str, Any] = {"ok": True, "data": data}
-    if meta is not None:
-        body["meta"] = meta
-    body["request_id"] = request_id(request)
-    return Response(
-        _encoder.encode(body), status_code=status, media_type=JSON, headers={"Cache-Control": "no-store"}
-    )
-
-
 def refusal(request_identity: str, problem: Problem) -> Response[bytes]:
     """Return a failure: `{"ok": false, "error": ..., "detail": ..., "request_id": ...}`."""
     return Response(

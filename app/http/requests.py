@@ -123,21 +123,8 @@ class _Refused(ValueError):
     """Raised inside the JSON hooks, which may only raise ValueError to stay inside one except clause."""
 
 
-async def read_body(request: AnyRequest, kind: type[T]) -> T:
-    """Return the body as `kind` (a `msgspec.Struct`); unknown fields are ignored, as every real client expects.
-
-    Raises `Problem` 400 that names the field at fault for what is not UTF-8, not JSON, nested too deeply,
-    repeats a key, lacks a field or has one of another type.
-    """
-    document = parse_json(await request.body())
-    try:
-        return msgspec.convert(document, kind)
-    except msgspec.ValidationError as error:
-        raise validation_problem(str(error), document) from error
-
-
 def parse_json(body: bytes) -> Any:
-    """Any JSON value, or `Problem` 400 for duplicate keys, NUL, lone surrogates, NaN and endless numbers too.
+    """Return any JSON value; raise `Problem` 400 for repeated keys, NUL, lone surrogates, NaN and endless numbers.
 
     NUL ends a text for SQLite's shell and for everything written in C, so one text would read as two.
     """
